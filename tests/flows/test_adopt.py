@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.adopt.existing_file import differing_keys
 from etcdup.core.certs.revocation import unrevoked_notes
 from etcdup.core.observed.model import HostSeen
 from etcdup.core.plan.plan import Plan, Refusal
@@ -284,3 +285,23 @@ async def test_an_adopted_host_is_not_replaced_while_it_runs(tmp_path: Path) -> 
     with pytest.raises(RefusedError, match="take-over"):
         await replace(Loss(do_nothing, SPEC), *start.parts)
     assert processes_of(start.network) == running
+
+
+async def test_users_that_exclude_etcdup_are_named_with_the_key_that_helps(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    start.network.etcd.only().auth = True
+    start.network.etcd.only().denied = "user name not found"
+    with pytest.raises(RefusedError) as refused:
+        await adopt(SPEC, *start.parts)
+    assert "password_command" in refused.value.hint
+    assert "etcdup ctl" not in refused.value.hint, "there may be no cluster.yaml yet"
+    assert start.network.commands == []
+    start.network.etcd.only().denied = ""
+    logs_in = spec_of(3, "etcd: {access: {user: operator, password_command: pass etcd}}\n")
+    assert len((await adopt(logs_in, *start.parts)).steps) == 3
+
+
+def test_the_user_of_etcd_is_the_choice_of_the_operator() -> None:
+    logs_in = spec_of(3, "etcd: {access: {user: operator, password_command: pass etcd}}\n")
+    assert differing_keys(logs_in, SPEC) == ()
+    assert differing_keys(spec_of(3, "etcd: {quota: 4GiB}\n"), SPEC) == ("etcd",)

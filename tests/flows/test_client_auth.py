@@ -65,11 +65,20 @@ async def test_with_users_of_etcd_the_edit_is_refused(tmp_path: Path) -> None:
     assert written_back.is_empty
 
 
+async def test_with_a_password_the_edit_is_applied_although_users_are_enabled(tmp_path: Path) -> None:
+    logs_in = spec_of(3, "etcd: {access: {user: operator, password_command: pass etcd}}\n")
+    start = await prepare_start(logs_in, logs_in, tmp_path)
+    start.network.etcd.only().auth = True
+    edited = logs_in.model_copy(update={"tls": OPTIONAL.tls})
+    await kill_everywhere(start, edited)
+
+
 async def test_users_that_are_enabled_later_are_named(tmp_path: Path) -> None:
     network = await running_network(OPTIONAL, tmp_path)
     cluster = network.etcd.only()
     cluster.auth, cluster.denied = True, "user name is empty"
     answer = await make_plan(OPTIONAL, network, tmp_path)
     assert isinstance(answer, Refusal)
+    assert "password_command" in answer.reasons[0].hint
     assert "auth disable" in answer.reasons[0].hint
     assert "grant-role" not in answer.reasons[0].hint

@@ -84,3 +84,48 @@ async def test_a_refused_request_names_the_verb_that_helps(network: FakeNetwork,
     with pytest.raises(AuthRequired) as failed:
         await client.put(b"k", b"v", timeout_s=5)
     assert "etcdup status" in failed.value.hint
+
+
+@pytest.mark.parametrize(
+    ("denied", "why", "hint"),
+    [
+        (
+            "etcdserver: authentication failed, invalid user ID or password",
+            "does not accept",
+            "`password_command`",
+        ),
+        ("there is no password: KEY exited with status 1", "KEY exited with status 1", "`password_command`"),
+        (
+            "etcdserver: permission denied",
+            "`operator` of `etcd.access` has no role root",
+            "grant-role operator root",
+        ),
+    ],
+)
+async def test_a_login_that_fails_is_named_before_the_first_step(
+    denied: str, why: str, hint: str, tmp_path: Path
+) -> None:
+    spec = spec_of(more="etcd: {access: {user: operator, password_command: pass etcd}, heartbeat_ms: 150}\n")
+    network = await running_network(spec_of(), tmp_path)
+    cluster = network.etcd.only()
+    cluster.auth, cluster.denied = True, denied
+    answer = await make_plan(spec, network, tmp_path)
+    assert isinstance(answer, Refusal)
+    assert why in answer.reasons[0].message
+    assert hint in answer.reasons[0].hint
+    observed = await observe(world_of(spec, network, tmp_path))
+    for verb, refused in plan_each_change(spec, observed).items():
+        assert isinstance(refused, Refusal), verb
+        assert why in refused.reasons[0].message, verb
+    assert network.commands == []
+
+
+async def test_a_member_without_a_leader_is_not_asked_to_log_in(tmp_path: Path) -> None:
+    """A login needs a quorum, so it would only cost time during an outage."""
+    spec = spec_of(more="etcd: {access: {user: operator, password_command: pass etcd}}\n")
+    network = await running_network(spec_of(), tmp_path)
+    network.etcd.only().denied = "etcdserver: authentication failed, invalid user ID or password"
+    for name in ("infra2", "infra3"):
+        network.crash(name)
+    assert (await observe(world_of(spec, network, tmp_path))).denied == ""
+    assert (await observe(world_of(spec_of(), network, tmp_path))).denied

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from etcdup.core.spec.model import HostSpec, SshSpec
 from etcdup.errors import UnreachableError
 from etcdup.ops.install.command import run
-from etcdup.ops.pki.passphrase import _run_command
+from etcdup.ops.operator_command import MOST_BYTES, SecretCommandError, first_line
 from etcdup.remote import scripts
 from etcdup.remote.host import Result
 from etcdup.remote.local import LocalHost
@@ -47,9 +48,48 @@ def test_a_local_host_and_a_tool_get_an_allow_list() -> None:
 
 
 def test_the_command_of_the_operator_gets_no_secret_of_etcdup(tmp_path: Path) -> None:
-    shown = _run_command("sh -c 'env | tr \\\\n ,'", tmp_path)
+    shown = first_line("key", "sh -c 'env | tr \\\\n ,'", tmp_path)
     assert "hunter2-vault" in shown
     assert not [name for name in SECRETS if name.startswith("ETCDUP_") and SECRETS[name] in shown]
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("head -c 10000000 /dev/zero", "printed more than 64 KiB"),
+        ("yes hunter2", "printed more than 64 KiB"),
+        ("sh -c 'echo hunter2; exec sleep 60'", "did not end within 0.5 s"),
+        ("sh -c 'echo hunter2; exec >&-; exec sleep 60'", "did not end within 0.5 s"),
+        ("sh -c 'sleep 60 & echo hunter2'", "did not end within 0.5 s"),
+        ("sh -c 'echo hunter2; exit 3'", "exited with status 3"),
+        ("sh -c 'echo hunter2; kill -9 $$'", "exited with status -9"),
+        ("hunter2", "No such file or directory"),
+        ("echo hunter2 '", "ValueError"),
+        ("echo hunter2\0", "ValueError"),
+    ],
+)
+def test_a_command_that_prints_a_secret_is_bounded(command: str, why: str, tmp_path: Path) -> None:
+    """No error has what it printed."""
+    began = time.monotonic()
+    with pytest.raises(SecretCommandError, match=why) as failed:
+        first_line("etcd.access.password_command", command, tmp_path, timeout_s=0.5)
+    assert "hunter2" not in str(failed.value)
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("printf 'one\\ntwo\\n'", "one"),
+        ("printf 'one\\r\\n'", "one"),
+        ("printf one", "one"),
+        ("echo '$(touch injected); `id`'", "$(touch injected); `id`"),
+        (f"head -c {MOST_BYTES} /dev/zero", "\0" * MOST_BYTES),
+    ],
+)
+def test_the_first_line_is_the_secret(command: str, line: str, tmp_path: Path) -> None:
+    assert first_line("key", command, tmp_path) == line
+    assert not any(tmp_path.iterdir())
 
 
 async def test_a_proxy_command_gets_no_secret_of_etcdup(tmp_path: Path) -> None:

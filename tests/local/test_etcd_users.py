@@ -1,9 +1,11 @@
 """The users of etcd with certificates of etcdup: what clients may do, and what the JSON gateway accepts."""
 
+import asyncio
 import base64
 import contextlib
 import http.client
 import json
+import signal
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,9 +15,10 @@ import pytest
 
 from etcdup.core.certs.required import desired_certs
 from etcdup.core.spec.model import Spec
+from etcdup.errors import EtcdupError
 from etcdup.ops.pki.open import open_pki
-from etcdup.remote.etcd.errors import AuthRequired
-from etcdup.remote.etcd.grpc_client import Credentials
+from etcdup.remote.etcd.errors import AuthRequired, EtcdTimeout
+from etcdup.remote.etcd.grpc_client import Access, Credentials
 from tests.support.etcd_cluster import CLIENT_PORT, EtcdCluster
 from tests.support.loopback_networks import own_network
 
@@ -112,6 +115,144 @@ async def test_the_role_root_is_recognised(users: UserCluster) -> None:
                     await client.get(b"etcdup/health/m1", timeout_s=S)
     finally:
         users.cluster.etcdctl("m1", "auth", "disable")
+
+
+@contextlib.contextmanager
+def enabled(cluster: EtcdCluster) -> Iterator[None]:
+    cluster.etcdctl("m1", "auth", "enable")
+    try:
+        yield
+    finally:
+        cluster.etcdctl("m1", "auth", "disable")
+
+
+def access(user: str, password: str | EtcdupError = "secret") -> Access:
+    async def read() -> str:
+        if isinstance(password, EtcdupError):
+            raise password
+        return password
+
+    return Access(user, read)
+
+
+async def test_a_password_gives_the_rights_that_the_certificate_does_not(users: UserCluster) -> None:
+    """Neither the user of the certificate nor its absence matters, as long as the token is valid."""
+    for pair in (users.credentials("stranger"), users.credentials("pg", "patroni")):
+        with enabled(users.cluster):
+            async with users.cluster.client("m1", credentials=pair, access=access("root")) as client:
+                assert await client.refused_access(timeout_s=S) == ""
+                assert (await client.status(timeout_s=S)).members
+                await client.prove(b"etcdup/health/m1", b"1", timeout_s=S)
+                assert (await client.hash_kv(timeout_s=S)).hash
+                assert await client.user_roles("root", timeout_s=S) == ("root",)
+                assert await client.user_roles("nobody", timeout_s=S) is None
+                (member,) = await client.members(timeout_s=S)
+                await client.update_peer_urls(member.member_id, member.peer_urls, timeout_s=S)
+                await client.defragment(timeout_s=S)
+                assert await client.alarms(timeout_s=S) == ()
+                pieces = [piece async for piece in client.snapshot(timeout_s=S)]
+                assert sum(map(len, pieces)) > 10_000
+            async with (
+                users.cluster.client("m1", credentials=pair, access=access("root")) as client,
+                contextlib.aclosing(client.snapshot(timeout_s=S)) as first,
+            ):
+                assert await anext(first)
+
+
+async def test_a_login_that_fails_is_named(users: UserCluster) -> None:
+    pair = users.credentials("stranger")
+    for user, password, why in (
+        ("root", "wrong", "authentication failed"),
+        ("nobody", "secret", "authentication failed"),
+        ("kube-apiserver", "secret", "permission denied"),
+        ("root", EtcdupError("it exited with status 1"), "it exited with status 1"),
+    ):
+        async with users.cluster.client("m1", credentials=pair, access=access(user, password)) as client:
+            assert await client.refused_access(timeout_s=S) == ""
+            await client.put(b"a", b"1", timeout_s=S)
+            with enabled(users.cluster):
+                assert why in await client.refused_access(timeout_s=S)
+                assert (await client.status(timeout_s=S)).leader_id
+                with pytest.raises(AuthRequired, match=why):
+                    await client.put(b"a", b"1", timeout_s=S)
+                with pytest.raises(AuthRequired):
+                    [piece async for piece in client.snapshot(timeout_s=S)]
+            await client.put(b"a", b"1", timeout_s=S)
+    async with users.cluster.client("m1", access=access("root", "wrong")) as client:
+        with enabled(users.cluster):  # The certificate is for root, and would be enough.
+            assert "authentication failed" in await client.refused_access(timeout_s=S)
+
+
+async def test_a_token_that_ended_is_renewed(users: UserCluster) -> None:
+    """It ends with the member, after a time without a request, and when users are enabled again."""
+    cluster, pair = users.cluster, users.credentials("stranger")
+    async with cluster.client("m1", credentials=pair, access=access("root")) as client:
+        with enabled(cluster):
+            await client.put(b"a", b"1", timeout_s=S)
+            cluster.members["m1"].stop(signal.SIGTERM)
+            cluster.extra = ("--auth-token-ttl=1",)
+            cluster.start("m1")
+            cluster.wait_healthy("m1")
+            assert (await client.status(timeout_s=S)).leader_id
+            await client.put(b"a", b"2", timeout_s=S)
+            first = client._login.token if client._login else ""
+            await wait_until_ended(cluster, pair, first)
+            assert await client.get(b"a", timeout_s=S) == b"2"
+            cluster.etcdctl("m1", "user", "add", "another", "--no-password")
+            cluster.etcdctl("m1", "user", "delete", "another")
+            await client.put(b"a", b"3", timeout_s=S)
+        with enabled(cluster):
+            await client.put(b"a", b"4", timeout_s=S)
+
+
+async def wait_until_ended(cluster: EtcdCluster, pair: Credentials, token: str) -> None:
+    """Wait until etcd does not accept the token. Each request that it accepts makes the token last longer."""
+    assert token
+    async with cluster.client("m1", credentials=pair, access=access("root", EtcdupError("none"))) as client:
+        assert client._login is not None
+        while True:
+            client._login.token = token
+            try:
+                await client.get(b"a", timeout_s=S)
+            except AuthRequired:
+                return
+            await asyncio.sleep(3)
+
+
+async def test_without_certificates_the_status_needs_a_user_too(binaries: Path, tmp_path: Path) -> None:
+    """Since 3.5 a member answers nothing without a user, and it has none if clients need no certificate."""
+    with own_network() as network:
+        users = UserCluster(binaries, tmp_path, network)
+        users.cluster.extra = ("--client-cert-auth=false", "--trusted-ca-file=")
+        try:
+            users.cluster.start()
+            users.cluster.wait_healthy()
+            users.add_users()
+            users.cluster.etcdctl("m1", "auth", "enable")
+            async with users.cluster.client("m1", access=access("root")) as client:
+                assert (await client.status(timeout_s=S)).leader_id
+                assert await client.refused_access(timeout_s=S) == ""
+                await client.prove(b"etcdup/health/m1", b"1", timeout_s=S)
+            async with users.cluster.client("m1", access=access("root", "wrong")) as client:
+                if binaries.name == "3.4.23":
+                    assert (await client.status(timeout_s=S)).leader_id
+                else:
+                    with pytest.raises(AuthRequired, match="authentication failed"):
+                        await client.status(timeout_s=S)
+        finally:
+            users.cluster.stop()
+
+
+async def test_a_token_of_data_before_a_restore_is_not_used_for_long(users: UserCluster) -> None:
+    """A member waits until its log has the index in the token, which a restored member may never reach."""
+    pair = users.credentials("stranger")
+    with enabled(users.cluster):
+        async with users.cluster.client("m1", credentials=pair, access=access("root")) as client:
+            assert client._login is not None
+            client._login.token = "abcdefghijklmnop.999999999"
+            with contextlib.suppress(AuthRequired, EtcdTimeout):
+                await client.get(b"a", timeout_s=1)
+            await client.put(b"a", b"1", timeout_s=S)
 
 
 def test_with_users_the_gateway_accepts_only_certificates_without_a_name(users: UserCluster) -> None:

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from etcdup.remote.etcd.grpc_client import Credentials, Etcd
+from etcdup.remote.etcd.grpc_client import Access, Credentials, Etcd
 from tests.support.etcd_certs import Authority
 from tests.support.loopback_networks import own_network
 
@@ -218,12 +218,22 @@ class EtcdCluster:
 
     @contextlib.asynccontextmanager
     async def client(
-        self, name: str, *, target: str = "", server_name: str = "", credentials: Credentials | None = None
+        self,
+        name: str,
+        *,
+        target: str = "",
+        server_name: str = "",
+        credentials: Credentials | None = None,
+        access: Access | None = None,
     ) -> AsyncIterator[Etcd]:
         """Yield a client of one member. Arguments that are not given have their correct values."""
         member = self.members[name]
         client = Etcd(
-            name, target or member.target, server_name or member.address, credentials or self.credentials
+            name,
+            target or member.target,
+            server_name or member.address,
+            credentials or self.credentials,
+            access,
         )
         try:
             yield client

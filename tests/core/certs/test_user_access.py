@@ -10,6 +10,7 @@ from etcdup.core.audit.findings import Evidence
 from etcdup.core.certs.consumer_roles import due_consumers, gateway_clients
 from etcdup.core.certs.user_access import access_problems, users_to_read
 from etcdup.core.observed.model import CertSeen, Observed, PkiSeen
+from etcdup.core.spec.model import Spec
 from tests.support.fake_world import spec_of
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -47,7 +48,7 @@ def test_clients_that_etcd_would_refuse(
     consumers: dict[str, str], roles: dict[str, tuple[str, ...] | None], codes: list[str]
 ) -> None:
     pki = pki_with(**consumers)
-    assert len(access_problems(pki, roles)) == len(codes)
+    assert len(access_problems(spec_of(), pki, roles)) == len(codes)
     observed = Observed(NOW, {}, {}, pki)
     evidence = Evidence(observed, roles=roles)
     # A denial of etcdup is read from etcd itself, see tests/flows/test_user_access.py.
@@ -60,8 +61,36 @@ def test_clients_that_etcd_would_refuse(
 
 def test_the_users_that_are_read() -> None:
     pki = pki_with(kube_apiserver="kube-apiserver", patroni="", app="app")
-    assert users_to_read(pki) == ("root", "kube-apiserver")
+    assert users_to_read(spec_of(), pki) == ("root", "kube-apiserver")
     assert gateway_clients(pki) == ("patroni",)
+
+
+LOGS_IN = spec_of(more="etcd: {access: {user: operator, password_command: pass etcd}}\n")
+
+
+def test_etcdup_is_the_user_of_its_login() -> None:
+    pki = pki_with()
+    assert users_to_read(LOGS_IN, pki) == ("operator",)
+    assert access_problems(LOGS_IN, pki, {"operator": ("root",), "root": None}) == ()
+    (problem,) = access_problems(LOGS_IN, pki, {"operator": None})
+    assert "`etcd.access` has the user `operator`" in problem.what
+    assert "--no-password" not in problem.fix
+
+
+@pytest.mark.parametrize(
+    ("spec", "auth", "read", "reported"),
+    [
+        (LOGS_IN, False, True, True),
+        (LOGS_IN, True, True, False),
+        (LOGS_IN, False, False, False),
+        (spec_of(), False, True, False),
+    ],
+)
+def test_an_access_without_users_is_reported(spec: Spec, auth: bool, read: bool, reported: bool) -> None:
+    """Without an answer of etcd it is not known whether its users are enabled."""
+    observed = Observed(NOW, {}, {}, pki_with())
+    evidence = Evidence(observed, auth=auth, roles={"operator": ("root",)} if read else {})
+    assert ("access-not-used" in {each.code for each in audit(spec, evidence)}) == reported
 
 
 @pytest.mark.parametrize(

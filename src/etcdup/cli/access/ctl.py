@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,17 +11,19 @@ from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session
 from etcdup.core.backups.backups import backup_source
 from etcdup.core.certs.consumer_roles import gateway_clients
-from etcdup.core.certs.exports import ClientFiles, etcdctl_variables
+from etcdup.core.certs.exports import etcdctl_variables
 from etcdup.core.certs.user_access import access_problems
 from etcdup.errors import EXIT_INTERRUPTED, EtcdupError, UsageError
 from etcdup.ops.certs.export import admin_files
 from etcdup.ops.certs.users import read_users
 from etcdup.ops.etcdctl import find_etcdctl, resolve_endpoints
+from etcdup.ops.world.etcd_access import etcd_access
 from etcdup.ops.world.world import World
 
 _SIGNAL_EXIT_BASE = 128
 # etcdctl accepts only one endpoint for this command (rule 53).
 _SINGLE_MEMBER_COMMAND = ["snapshot", "save"]
+_AUTH_TIMEOUT_S = 5.0
 
 
 def run_etcdctl(file: Path, arguments: Sequence[str], endpoint: str | None) -> int:
@@ -43,8 +46,9 @@ async def _run_on_members(session: Session, arguments: Sequence[str], names: Seq
             names = [await _choose_member(session, world)]
         if _is_auth_enable(arguments):
             await _warn_before_auth(session, world)
+        login = {} if _names_user(arguments) else await _login_variables(session, world, names)
         endpoints = await resolve_endpoints(world, names)
-        return await _run_process(etcdctl, arguments, ",".join(endpoints), files)
+        return await _run_process(etcdctl, arguments, etcdctl_variables(",".join(endpoints), files) | login)
 
 
 def _words(arguments: Sequence[str]) -> list[str]:
@@ -61,7 +65,7 @@ async def _warn_before_auth(session: Session, world: World) -> None:
     """Warn of clients that etcd refuses as soon as its users are enabled."""
     observed = await session.observe(world)
     _, roles = await read_users(world, observed)
-    for problem in access_problems(observed.pki, roles):
+    for problem in access_problems(session.spec, observed.pki, roles):
         session.terminal.warn(f"{problem.what} {problem.why} {problem.fix}")
     if gateways := gateway_clients(observed.pki):
         session.terminal.warn(
@@ -81,12 +85,34 @@ async def _choose_member(session: Session, world: World) -> str:
     return name
 
 
-async def _run_process(etcdctl: Path, arguments: Sequence[str], endpoints: str, files: ClientFiles) -> int:
+def _names_user(arguments: Sequence[str]) -> bool:
+    """Return whether the operator passes the user to etcdctl, which accepts one dash or two."""
+    return any(each.lstrip("-").partition("=")[0] == "user" for each in arguments if each.startswith("-"))
+
+
+async def _login_variables(session: Session, world: World, names: Sequence[str]) -> dict[str, str]:
+    """Return the user of `etcd.access` for etcdctl, and nothing while authentication is not enabled.
+
+    Only this user and root can read the environment of a process. Arguments are readable for all users.
+    """
+    access = etcd_access(session.spec, session.folder)
+    if access is None or not await _is_auth_enabled(world, names):
+        return {}
+    return {"ETCDCTL_USER": access.user, "ETCDCTL_PASSWORD": await access.password()}
+
+
+async def _is_auth_enabled(world: World, names: Sequence[str]) -> bool:
+    for name in names:
+        with suppress(EtcdupError):
+            return await (await world.etcd(name)).is_auth_enabled(timeout_s=_AUTH_TIMEOUT_S)
+    return False  # No member answers: etcdctl says why.
+
+
+async def _run_process(etcdctl: Path, arguments: Sequence[str], variables: Mapping[str, str]) -> int:
     """Run etcdctl and wait for its end, also after Ctrl-C, which the terminal sends to etcdctl too."""
     ours = ("ETCDCTL_", "ETCDUP_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    environment = kept | etcdctl_variables(endpoints, files)
-    process = await asyncio.create_subprocess_exec(etcdctl, *arguments, env=environment)
+    process = await asyncio.create_subprocess_exec(etcdctl, *arguments, env={**kept, **variables})
     try:
         status = await process.wait()
     except asyncio.CancelledError:

@@ -28,6 +28,7 @@ from etcdup.ops.adopt.copy_files import kept_keys, read_copies, write_cluster_fi
 from etcdup.ops.adopt.equal_data import require_equal_data
 from etcdup.ops.adopt.local_files import issue_own_files, refuse_tls_faults
 from etcdup.ops.backups.scratch_folder import scratch_folder
+from etcdup.ops.world.etcd_access import etcd_access
 from etcdup.ops.world.world import World
 
 _INTERRUPTED = "interrupted; no member was changed; run the same command again to resume"
@@ -189,7 +190,7 @@ async def _write(terminal: Terminal, options: Options, adoption: Adoption) -> No
         return plan_adoption(adoption.spec, adoption.cluster_id, fresh)
 
     with scratch_folder("adopt") as scratch:
-        staged = replace(session, folder=scratch)
+        staged = replace(session, folder=scratch, access=etcd_access(session.spec, session.folder))
         async with staged.world() as world:
             copied = await _copy(world, session, adoption)
             write_copies(scratch, copied)

@@ -17,10 +17,12 @@ from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError, RefusedError
 from etcdup.ops.certs.export import admin_files
+from etcdup.ops.world.etcd_access import etcd_access
 from etcdup.ops.world.lock import read_lock_holder
 from etcdup.ops.world.observe import observe, wait_until_steady
 from etcdup.ops.world.open import open_world, resolve_binaries
 from etcdup.ops.world.world import World
+from etcdup.remote.etcd.client import Access
 from etcdup.remote.fleet import connect
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.traced_host import traced
@@ -30,11 +32,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Session:
-    """One run of a verb: the Spec and the terminal. Paths in the Spec are relative to `folder`."""
+    """One run of a verb: the Spec and the terminal. Paths in the Spec are relative to `folder`.
+
+    `access` is the user of etcd for the clients, if it is not that of `folder`.
+    """
 
     spec: Spec
     folder: Path
     terminal: Terminal
+    access: Access | None = None
 
     @classmethod
     def begin(cls, path: Path, terminal: Terminal | None = None, *, named: str | None = None) -> "Session":
@@ -57,6 +63,7 @@ class Session:
             secrets=Secrets(terminal.ask_secret if terminal.can_ask else None),
             passphrase=self.ask_passphrase,
             report=terminal.report,
+            access=self.access or etcd_access(self.spec, self.folder),
             connect=traced(connect, terminal) if terminal.wants_commands else connect,
         )
         names = ", ".join(host.name for host in self.spec.hosts)

@@ -1,6 +1,7 @@
 """The plans of `adopt` and of `adopt --release`: one marker for each host, written or removed. No member restarts."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from etcdup.core.adopt.equal_data import refuse_alarms
 from etcdup.core.adopt.marker import token_of
@@ -18,6 +19,12 @@ from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
 
 _AGAIN = "then run the same command again"
+# Without a cluster.yaml, `etcdup ctl` cannot grant a role.
+_ADD_ACCESS = (
+    "write the output of the same command with `--dry-run` to cluster.yaml, and add `access: {user: USER, "
+    "password_command: COMMAND}` below `etcd`: a user with the role root, and a command that prints its password. Then "
+    "run the same command again"
+)
 _NO_RELEASE = (
     "run `etcdup status` to see which hosts wait for their take-over: only these hosts can be released"
 )
@@ -60,7 +67,8 @@ def _refuse_adoption(spec: Spec, cluster_id: int, observed: Observed) -> Iterato
             yield Refused(message, hint, host.name, (96,))
     yield from _refuse_members(spec, cluster_id, observed)
     yield from refuse_clocks(host_clocks(spec, observed), CLOCK_LIMIT_S)
-    yield from refuse_without_access(observed)
+    for refused in refuse_without_access(spec, observed):
+        yield refused if spec.etcd.access else replace(refused, hint=_ADD_ACCESS)
 
 
 def _refuse_members(spec: Spec, cluster_id: int, observed: Observed) -> Iterator[Refused]:

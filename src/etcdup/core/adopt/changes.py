@@ -55,7 +55,9 @@ def note_changes(members: Sequence[Member], spec: Spec, notes: Notes) -> None:
     notes.decide.append(
         (
             "",
-            "alarms, hashes of the data, and users of etcd are not read: run `etcdctl alarm list` and `auth status`",
+            "alarms, hashes of the data, and users of etcd are not read: run `etcdctl alarm list` and `auth status`. "
+            "If authentication is enabled, and the client certificate of etcdup is for no user with the role root, add "
+            "`etcd.access`",
         )
     )
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from etcdup.core.spec.model import Spec
 
-# How etcdup reaches a host, and what it does there, is for the operator to choose.
+# How etcdup reaches a host and etcd, and what it does there, is for the operator to choose.
 _FREE_HOST_KEYS = {"ssh_address", "zone"}
+_FREE_ETCD_KEYS = {"access"}
 
 
 def differing_keys(existing: Spec, drafted: Spec) -> tuple[str, ...]:
@@ -19,7 +20,7 @@ def _facts(spec: Spec) -> dict[str, Any]:
         "name": spec.name,
         "version": spec.version,
         "hosts": [host.model_dump(exclude=_FREE_HOST_KEYS) for host in spec.hosts],
-        "etcd": spec.etcd.model_dump(),
+        "etcd": spec.etcd.model_dump(exclude=_FREE_ETCD_KEYS),
         "tls.mode": spec.tls.mode,
         "tls.client_auth": spec.tls.client_auth,
     }

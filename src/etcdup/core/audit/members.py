@@ -23,7 +23,7 @@ _RUN_AGAIN_HINT = "Run `etcdup check` again. A compaction or a member behind the
 
 def members_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     yield from fullness_findings(spec, evidence)
-    yield from _access_findings(evidence)
+    yield from _access_findings(spec, evidence)
     yield from _alarm_findings(evidence)
     yield from _compaction_findings(spec, evidence)
     yield from _hash_findings(spec, evidence)
@@ -32,9 +32,19 @@ def members_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     yield from _version_findings(spec, evidence)
 
 
-def _access_findings(evidence: Evidence) -> Iterator[Finding]:
+def _access_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """Report clients that do not work with the users of etcd. While these are not enabled, some are advice."""
     pki, roles = evidence.observed.pki, evidence.roles
+    if spec.etcd.access is not None and roles and not evidence.auth:
+        yield Finding(
+            "advice",
+            "",
+            "`etcd.access` is not used, because authentication (`auth`) is not enabled.",
+            "Each client with a certificate can read and write all keys.",
+            "Run `etcdup ctl -- auth enable`, which warns of each client that etcd would refuse. Or remove `access`.",
+            (118,),
+            code="access-not-used",
+        )
     level: Level = "wrong" if evidence.auth else "advice"
     for each in gateway_problems(pki):
         yield Finding(level, "", each.what, each.why, each.fix, (118,), code="gateway-common-name")

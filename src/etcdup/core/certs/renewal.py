@@ -54,7 +54,7 @@ def plan_renewal(
     `this_copy`: the operator says that no newer copy of the PKI directory exists.
     """
     stale = () if this_copy else refuse_stale_pki(spec, observed)
-    if reasons := stale or refuse_without_access(observed) or refuse_leaf_issue(spec, observed):
+    if reasons := stale or refuse_without_access(spec, observed) or refuse_leaf_issue(spec, observed):
         return Refusal(spec.name, reasons)
     past = superseded_hosts(spec, observed)
     starting = [

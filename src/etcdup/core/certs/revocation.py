@@ -225,7 +225,7 @@ def _list_steps(spec: Spec, names: Collection[str], running: Collection[str]) ->
 
 def plan_revocation(spec: Spec, observed: Observed, chosen: Sequence[ToRevoke]) -> Plan | Refusal:
     """Return the steps that are left to revoke these certificates."""
-    reasons = _refuse_mode(spec) or refuse_stale_pki(spec, observed) or refuse_without_access(observed)
+    reasons = _refuse_mode(spec) or refuse_stale_pki(spec, observed) or refuse_without_access(spec, observed)
     reasons = reasons or refuse_leaf_issue(spec, observed) or refuse_revocation(spec, observed, chosen)
     if reasons:
         return Refusal(spec.name, reasons)

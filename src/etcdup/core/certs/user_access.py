@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from etcdup.core.certs.consumer_roles import KUBE_APISERVER, consumers, is_gateway_role, likely_role
 from etcdup.core.observed.model import PkiSeen
+from etcdup.core.spec.model import Spec
 
 # The roles of users of etcd by name; None if there is no such user.
 UserRoles = Mapping[str, tuple[str, ...] | None]
@@ -20,16 +21,22 @@ class AccessProblem:
     fix: str
 
 
-def access_problems(pki: PkiSeen, roles: UserRoles) -> tuple[AccessProblem, ...]:
+def access_problems(spec: Spec, pki: PkiSeen, roles: UserRoles) -> tuple[AccessProblem, ...]:
     """Return the clients that do not work with users enabled, etcdup first. `roles` has the users that were read."""
-    return (*etcdup_problems(pki, roles), *gateway_problems(pki), *kubernetes_problems(pki, roles))
+    return (*etcdup_problems(spec, pki, roles), *gateway_problems(pki), *kubernetes_problems(pki, roles))
 
 
-def users_to_read(pki: PkiSeen) -> tuple[str, ...]:
+def users_to_read(spec: Spec, pki: PkiSeen) -> tuple[str, ...]:
     """Return the names of the users whose roles `access_problems` needs: etcdup and each kube-apiserver."""
+    return tuple(filter(None, (_etcdup_user(spec, pki), *_kube_apiservers(pki).values())))
+
+
+def _etcdup_user(spec: Spec, pki: PkiSeen) -> str:
+    """Return the user of etcdup: that of `etcd.access`, otherwise the common name of its certificate."""
+    if spec.etcd.access is not None:
+        return spec.etcd.access.user
     admin = pki.certs.get("admin")
-    names = [admin.common_name] if admin else []
-    return tuple(filter(None, (*names, *_kube_apiservers(pki).values())))
+    return admin.common_name if admin else ""
 
 
 def _kube_apiservers(pki: PkiSeen) -> dict[str, str]:
@@ -39,15 +46,16 @@ def _kube_apiservers(pki: PkiSeen) -> dict[str, str]:
     }
 
 
-def etcdup_problems(pki: PkiSeen, roles: UserRoles) -> Iterator[AccessProblem]:
+def etcdup_problems(spec: Spec, pki: PkiSeen, roles: UserRoles) -> Iterator[AccessProblem]:
     """Yield the problem if the user of etcdup has no role root. With users enabled, `Observed.denied` says so too."""
-    admin = pki.certs.get("admin")
-    name = admin.common_name if admin else ""
+    name, logs_in = _etcdup_user(spec, pki), spec.etcd.access is not None
     if name in roles and ROOT not in (roles[name] or ()):
+        what = "`etcd.access` has the user" if logs_in else "The client certificate of etcdup is for"
+        fix = _grant_root(name, known=roles[name] is not None, has_password=logs_in)
         yield AccessProblem(
-            f"The client certificate of etcdup is for `{name}`, and this user has no role root.",
+            f"{what} `{name}`, and this user has no role root.",
             "etcd refuses all changes of etcdup.",
-            f"Run {_grant_root(name, known=roles[name] is not None)}.",
+            f"Run {fix}.",
         )
 
 
@@ -75,6 +83,6 @@ def kubernetes_problems(pki: PkiSeen, roles: UserRoles) -> Iterator[AccessProble
             )
 
 
-def _grant_root(name: str, *, known: bool) -> str:
-    grant = f"`etcdup ctl -- user grant-role {name} root`"
-    return grant if known else f"`etcdup ctl -- user add {name} --no-password` and {grant}"
+def _grant_root(name: str, *, known: bool, has_password: bool = False) -> str:
+    grant, more = f"`etcdup ctl -- user grant-role {name} root`", "" if has_password else " --no-password"
+    return grant if known else f"`etcdup ctl -- user add {name}{more}` and {grant}"

@@ -63,7 +63,7 @@ def refuse_defrag(name: str, spec: Spec, observed: Observed) -> tuple[Refused, .
 def refuse_any_defrag(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Return the reasons against the defragmentation of any member."""
     return (
-        refuse_without_access(observed)
+        refuse_without_access(spec, observed)
         or refuse_corrupt_alarm(observed)
         or refuse_unfinished_restore(spec, observed)
         or tuple(_reasons_of_cluster(spec, observed))

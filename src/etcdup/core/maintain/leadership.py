@@ -39,7 +39,7 @@ def plan_move_leader(spec: Spec, observed: Observed, target: str) -> Plan | Refu
 def refuse_move_leader(target: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Allow the transfer from a leader that is healthy to a voter that is healthy."""
     if reasons := (
-        refuse_without_access(observed)
+        refuse_without_access(spec, observed)
         or refuse_corrupt_alarm(observed)
         or refuse_unfinished_restore(spec, observed)
     ):

@@ -6,6 +6,7 @@ Neither costs a vote. Guards count followers of a leader, and verbs show these l
 from dataclasses import dataclass
 
 from etcdup.core.etcd.alarms import CORRUPT, NOSPACE
+from etcdup.core.etcd.login_errors import NO_PASSWORD, NOT_ACCEPTED
 from etcdup.core.host.settings import CLIENT_AUTH_VARIABLE
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.members.quorum import REPLACE_CORRUPT_HINT
@@ -16,6 +17,11 @@ from etcdup.core.spec.model import Spec
 
 AUTH = "AUTH"
 _NO_USER = "with `client_auth: optional` etcd takes no user from a certificate"
+_LOG_IN = (
+    "add `access: {user: USER, password_command: COMMAND}` below `etcd`: etcdup then logs in with a password"
+)
+_CORRECT = "correct `etcd.access` in cluster.yaml"
+_TEST_COMMAND = "Run its `password_command` in your shell: the first line that it prints must be the password"
 # etcd enables authentication only if this user exists and has the role root.
 SUPERUSER = "root"
 FREE_SPACE_HINT = (
@@ -36,7 +42,7 @@ class Limit:
 
 def limits(spec: Spec, observed: Observed) -> tuple[Limit, ...]:
     """Return each limit of the cluster once, the most severe first."""
-    denied = (_access_limit(observed),) if observed.denied else ()
+    denied = (_access_limit(spec, observed),) if observed.denied else ()
     return (*denied, *(_alarm_limit(kind, spec, observed) for kind in _alarm_kinds(observed)))
 
 
@@ -76,25 +82,25 @@ def _names(kind: str, observed: Observed) -> str:
     return ", ".join(sorted(names)) or "a member"
 
 
-def refuse_without_access(observed: Observed) -> tuple[Refused, ...]:
+def refuse_without_access(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Refuse every change if etcd refuses it to etcdup: auth is enabled, and etcdup is no user with the role root.
 
     Otherwise a verb would change hosts, and then stop at its first request to etcd.
     """
     if not observed.denied:
         return ()
-    limit = _access_limit(observed)
+    limit = _access_limit(spec, observed)
     return (Refused(f"{limit.what}: {limit.why}", hint=limit.hint, rules=(118,)),)
 
 
 def refuse_users_without_certificates(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Refuse `client_auth: optional` while the users of etcd are enabled: etcdup would lose its rights in etcd."""
-    if spec.tls.client_auth == "required" or not observed.auth:
+    if spec.tls.client_auth == "required" or not observed.auth or spec.etcd.access is not None:
         return ()
     return (
         Refused(
             f"authentication (auth) is enabled, and {_NO_USER}: etcd would refuse etcdup",
-            hint="remove `client_auth` below `tls` in cluster.yaml",
+            hint=f"remove `client_auth` below `tls` in cluster.yaml. Or {_LOG_IN}",
             rules=(118,),
         ),
     )
@@ -105,25 +111,43 @@ def refused_access(why: str) -> str:
     return f"etcd refuses etcdup: {why.removeprefix('etcdserver: ').removeprefix('auth: ')}"
 
 
-def _access_limit(observed: Observed) -> Limit:
+def _access_limit(spec: Spec, observed: Observed) -> Limit:
     """Return what the operator does about it. The role root is granted by a user with this role, with its password."""
+    what = "etcd refuses etcdup, because authentication (auth) is enabled"
+    if spec.etcd.access is not None:
+        return Limit(AUTH, what, *_why_no_login(spec.etcd.access.user, observed.denied))
     admin = observed.pki.certs.get("admin")
     name = admin.common_name if admin else "NAME"
-    what = "etcd refuses etcdup, because authentication (auth) is enabled"
     if any(
         seen.unit.environment.get(CLIENT_AUTH_VARIABLE) == "false" for seen in observed.reachable().values()
     ):
         off = f"`etcdup ctl -- --user {SUPERUSER} auth disable`"
-        hint = f"run {off}. Each client that reaches a member can then read and write all keys"
+        hint = f"{_LOG_IN}. Or run {off}: each client that reaches a member can then read and write all keys"
         return Limit(AUTH, what, _NO_USER, hint)
     if not name:
-        hint = "name a client certificate in `tls` of cluster.yaml whose common name is a user with the role root"
+        hint = (
+            f"name a client certificate in `tls` of cluster.yaml whose common name is a user with the role root. Or "
+            f"{_LOG_IN}"
+        )
         return Limit(AUTH, what, "the client certificate of etcdup has no common name", hint)
     if "not found" in observed.denied:
         why = f"the client certificate of etcdup has the common name `{name}`, and etcd has no user `{name}`"
-        return Limit(AUTH, what, why, _as_administrator(name, f"user add {name} --no-password", _grant(name)))
+        granted = _as_administrator(name, f"user add {name} --no-password", _grant(name))
+        return Limit(AUTH, what, why, f"{granted}. Or {_LOG_IN}")
     why = f"the user `{name}`, which the client certificate of etcdup has, has no role root"
-    return Limit(AUTH, what, why, _as_administrator(name, _grant(name)))
+    return Limit(AUTH, what, why, f"{_as_administrator(name, _grant(name))}. Or {_LOG_IN}")
+
+
+def _why_no_login(user: str, denied: str) -> tuple[str, str]:
+    """Return why the user of `etcd.access` does not work, and what helps."""
+    if denied.startswith(NO_PASSWORD):
+        why = denied.removeprefix(NO_PASSWORD)
+        return f"there is no password for the user `{user}`: {why}", f"{_CORRECT}. {_TEST_COMMAND}"
+    if NOT_ACCEPTED in denied:
+        why = f"etcd does not accept the user `{user}` of `etcd.access` with its password"
+        return why, f"{_CORRECT}. {_TEST_COMMAND}"
+    why = f"the user `{user}` of `etcd.access` has no role root"
+    return why, f"{_as_administrator(user, _grant(user))}. Or set another user in `etcd.access`"
 
 
 def _grant(name: str) -> str:

@@ -64,7 +64,7 @@ def _plan(spec: Spec, observed: Observed, fresh_token: str) -> Plan | Refusal:
     if split := refuse_two_clusters(spec, observed):
         return Refusal(spec.name, split)
     phase = cluster_phase(spec, observed, fresh_token)
-    if denied := refuse_without_access(observed) or refuse_users_without_certificates(spec, observed):
+    if denied := refuse_without_access(spec, observed) or refuse_users_without_certificates(spec, observed):
         return Refusal(spec.name, denied)
     reasons = _refuse_any_plan(spec, observed)
     reasons += refuse_form(spec, observed) if phase.name != "formed" else ()

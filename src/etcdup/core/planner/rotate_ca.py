@@ -39,7 +39,7 @@ def plan_ca_rotation(spec: Spec, observed: Observed, token: str, stage: Rotation
 
     Once the PKI has made the change of this phase, these are the steps of an ordinary apply.
     """
-    if denied := refuse_without_access(observed):
+    if denied := refuse_without_access(spec, observed):
         return Refusal(spec.name, denied)
     left = plan(spec, observed, token)
     if stage == "keep" and not is_stage_done(stage, observed.pki):

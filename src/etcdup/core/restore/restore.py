@@ -101,7 +101,7 @@ def was_restored(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> bool
 def _refuse_denied(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Refuse to begin a restore that etcd would stop at its end. One that has begun is finished."""
     begun = any(marker.is_being_restored for marker in _markers(spec, observed))
-    return () if begun else refuse_without_access(observed)
+    return () if begun else refuse_without_access(spec, observed)
 
 
 def plan_restore(

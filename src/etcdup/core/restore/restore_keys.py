@@ -130,7 +130,7 @@ def refuse_restore_keys(size: int, spec: Spec, observed: Observed) -> tuple[Refu
     refused = (
         refuse_corrupt_alarm(observed)
         or refuse_unfinished_restore(spec, observed)
-        or refuse_without_access(observed)
+        or refuse_without_access(spec, observed)
     )
     if refused:
         return refused

@@ -158,10 +158,19 @@ CLUSTER_CODES = (
     Code(
         "access-denied",
         "etcd refuses etcdup",
-        "Authentication (`auth`) is enabled, and the client certificate of etcdup is for no user with the role root.",
+        "Authentication (`auth`) is enabled, and the client certificate of etcdup is for no user with the role root. "
+        "Or the user of `etcd.access` does not work: its password is wrong, or it has no role root.",
         "etcdup cannot change members, take backups or prove a write. The quorum is not lost.",
-        "Add the user and grant it the role root, with the commands in the finding. Do not disable authentication for "
-        "this: each client with a certificate could then read and write all keys.",
+        "Add the user and grant it the role root, with the commands in the finding. Or set `etcd.access`. Do not "
+        "disable authentication for this: each client with a certificate could then read and write all keys.",
+        (118,),
+    ),
+    Code(
+        "access-not-used",
+        "etcdup does not log in to etcd",
+        "cluster.yaml has `etcd.access`, and authentication (`auth`) is not enabled. etcdup uses only its certificate.",
+        "Each client with a certificate can read and write all keys, which you may not expect.",
+        "Run `etcdup ctl -- auth enable`, which warns of each client that etcd would refuse. Or remove `access`.",
         (118,),
     ),
     Code(

@@ -6,6 +6,7 @@ Types and defaults come from the model.
 from pydantic import BaseModel
 
 from etcdup.core.spec.model import (
+    AccessSpec,
     BackupSpec,
     EtcdSpec,
     HostSpec,
@@ -35,6 +36,13 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         "Where the binaries of etcd come from. See [install sources](install-sources.md).",
     ),
     ("etcd", EtcdSpec, "Settings of etcd. All members have the same settings."),
+    (
+        "etcd.access",
+        AccessSpec,
+        "The user of etcd as which etcdup logs in while authentication (`auth`) is enabled, if the client certificate "
+        "of etcdup is for no user with the role root. See "
+        "[users of etcd](../guides/consumers.md#etcdup-with-a-password).",
+    ),
     (
         "tls",
         TlsSpec,
@@ -102,6 +110,10 @@ MEANINGS: dict[str, str] = {
     "or that breaks a guarantee, is refused.",
     "etcd.environment": "Other environment variables of the process, for example `{GODEBUG: madvdontneed=1}`. Settings "
     "of etcd, proxies, and variables of sh and systemd are refused. Plans show the values.",
+    "etcd.access": "The user of etcd as which etcdup logs in, with its password.",
+    "etcd.access.user": "The name of the user. It needs the role root.",
+    "etcd.access.password_command": "A command that prints the password as its first line. It runs on the operator's "
+    "machine, without a shell, in the directory of cluster.yaml, and only while authentication is enabled.",
     "tls.mode": "Who makes the certificates.",
     "tls.dir": "The PKI directory: CA, keys and certificates. Relative to cluster.yaml.",
     "tls.days": "How many days a certificate is valid.",

@@ -38,7 +38,11 @@ _REQUIRED: dict[Loc, str] = {
     ("hosts",): "hosts: [{name: infra1, address: 192.168.8.66}]",
     ("hosts", "name"): "name: infra1",
     ("hosts", "address"): "address: 192.168.8.66",
+    ("etcd", "access", "user"): "user: root",
+    ("etcd", "access", "password_command"): "password_command: pass etcd/root",
 }
+# A section with required keys has no defaults. If a part of it is wrong, the whole section is left out.
+_WHOLE_SECTION: Loc = ("etcd", "access")
 # pydantic's error types, by the beginning of their name: our message and hint.
 _SECTION_HINT = "write keys with values below `{key}:`, or `{key}: {{}}` for the defaults"
 _WRONG_TYPES = (
@@ -109,7 +113,7 @@ def _repaired(data: dict[str, Any], unsound: Iterable[Loc]) -> dict[str, Any]:
     """
     repaired = copy.deepcopy(data)
     for loc in sorted(unsound, key=len, reverse=True):
-        _drop(repaired, loc)
+        _drop(repaired, _WHOLE_SECTION if loc[:2] == _WHOLE_SECTION else loc)
     repaired.setdefault("name", "unnamed")
     repaired.setdefault("version", "0.0.0")
     hosts = repaired.setdefault("hosts", [])
@@ -190,6 +194,8 @@ def _type_fault_text(document: Document, key: str, kind: str, loc: Loc) -> tuple
         ((message, hint) for beginning, message, hint in _WRONG_TYPES if kind.startswith(beginning)),
         ("has a value of the wrong type", ""),
     )
+    if loc == _WHOLE_SECTION:
+        return f"`{key}` {message}{found}", "write it as {user: root, password_command: pass etcd/root}"
     return f"`{key}` {message}{found}", hint.format(key=key)
 
 

@@ -146,6 +146,13 @@ class InstallSpec(_Section):
     sha256: dict[str, str] = Field(default_factory=dict)
 
 
+class AccessSpec(_Section):
+    """The user of etcd as which etcdup logs in. The password is never in cluster.yaml."""
+
+    user: str
+    password_command: str
+
+
 class EtcdSpec(_Section):
     """Settings of etcd, the same on each member (rule 87)."""
 
@@ -160,6 +167,7 @@ class EtcdSpec(_Section):
     auto_compaction: Compaction = 8 * 3600
     extra: dict[str, str | int | float | bool] = Field(default_factory=dict)
     environment: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    access: AccessSpec | None = None
 
 
 class TlsSpec(_Section):

@@ -4,6 +4,7 @@ The rules have the same form as those in `host_rules.py`.
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 from pathlib import PurePosixPath
@@ -55,6 +56,7 @@ _DESTINATION_HINT = "write a directory, or s3://bucket/prefix"
 # The architectures of Linux for which etcd has tarballs.
 _RELEASED_ARCHES = ("amd64", "arm64", "ppc64le", "s390x")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+_LONGEST_USER = 128
 _BRACES = re.compile(r"\{[^}]*\}?|\}")
 
 
@@ -66,6 +68,7 @@ def section_mistakes(spec: Spec) -> Iterator[Mistake]:
     yield from _folders(spec)
     yield from _extra(spec)
     yield from _environment(spec)
+    yield from _access(spec)
     yield from _provided(spec) if spec.tls.mode == "provided" else _managed(spec)
     yield from _install(spec)
     yield from _ssh(spec)
@@ -177,6 +180,27 @@ def _environment(spec: Spec) -> Iterator[Mistake]:
     for name, value in spec.etcd.environment.items():
         if refused := variable_refusal(name, value):
             yield Mistake((("etcd", "environment", name),), *refused)
+
+
+def _access(spec: Spec) -> Iterator[Mistake]:
+    if (access := spec.etcd.access) is None:
+        return
+    at: Loc = ("etcd", "access")
+    if not access.user or len(access.user) > _LONGEST_USER or not access.user.isprintable():
+        hint = (
+            f"write the name of a user of etcd: 1 to {_LONGEST_USER} characters, without control characters"
+        )
+        yield Mistake(((*at, "user"), at), "`user` is not the name of a user", hint)
+    if not _has_words(access.password_command):
+        message = "`password_command` has no command, or a quote in it is not closed"
+        yield Mistake(((*at, "password_command"), at), message, "write a command that prints the password")
+
+
+def _has_words(command: str) -> bool:
+    try:
+        return bool(shlex.split(command))
+    except ValueError:
+        return False
 
 
 def _managed(spec: Spec) -> Iterator[Mistake]:

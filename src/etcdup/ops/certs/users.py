@@ -20,7 +20,7 @@ async def read_users(world: World, observed: Observed) -> tuple[bool, UserRoles]
         try:
             client = await world.etcd(name)
             enabled = await client.is_auth_enabled(timeout_s=TIMEOUT_S)
-            for user in users_to_read(world.pki.observe()):
+            for user in users_to_read(world.spec, world.pki.observe()):
                 roles[user] = await client.user_roles(user, timeout_s=TIMEOUT_S)
         except EtcdupError:
             continue

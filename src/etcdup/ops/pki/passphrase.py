@@ -1,15 +1,13 @@
 """The passphrase of the CA key, from the environment or from a command of the operator."""
 
 import os
-import shlex
-import subprocess
 from pathlib import Path
 
 from etcdup.errors import PkiError
-from etcdup.remote.environment import operator_environment
+from etcdup.ops.operator_command import SecretCommandError, first_line
 
 VARIABLE = "ETCDUP_CA_PASSPHRASE"
-COMMAND_TIMEOUT_S = 60.0
+KEY = "tls.passphrase_command"
 
 
 def is_configured(command: str | None) -> bool:
@@ -23,7 +21,7 @@ def configured_passphrase(command: str | None, folder: Path) -> str | None:
         return _require_not_empty(os.environ[VARIABLE], f"${VARIABLE}")
     if command is None:
         return None
-    return _require_not_empty(_run_command(command, folder), "the output of tls.passphrase_command")
+    return _require_not_empty(_run_command(command, folder), f"the output of {KEY}")
 
 
 def _require_not_empty(passphrase: str, where: str) -> str:
@@ -36,21 +34,8 @@ def _require_not_empty(passphrase: str, where: str) -> str:
 
 
 def _run_command(command: str, folder: Path) -> str:
-    """Return the first line that the command prints. It runs without a shell; its words are split as a shell does."""
-    hint = "run the command in your shell; it must print the passphrase as its first line"
     try:
-        argv = shlex.split(command)
-        done = subprocess.run(
-            argv,
-            stdout=subprocess.PIPE,
-            cwd=folder,
-            env=operator_environment(),
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
-        why = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise PkiError(f"cannot run tls.passphrase_command: {why}", hint=hint) from None
-    if done.returncode != 0:
-        raise PkiError(f"tls.passphrase_command exited with status {done.returncode}", hint=hint)
-    return done.stdout.decode(errors="replace").partition("\n")[0].rstrip("\r")
+        return first_line(KEY, command, folder)
+    except SecretCommandError as failed:
+        hint = "run the command in your shell; it must print the passphrase as its first line"
+        raise PkiError(str(failed), hint=hint) from None

@@ -168,9 +168,15 @@ async def _observe_auth(world: World, found: Observed) -> bool | None:
 async def _observe_access(world: World, found: Observed) -> str:
     """Return why etcd refuses etcdup the rights of an administrator, or an empty text.
 
-    If the users of etcd are enabled, the status of a member and the member list are still readable without a user.
+    If the users of etcd are enabled, the status of a member and the member list are still readable without a user. A
+    member without a leader does not answer to a login.
     """
-    names = [name for name, seen in found.answering().items() if not seen.is_learner]
+    logs_in = world.spec.etcd.access is not None
+    names = [
+        name
+        for name, seen in found.answering().items()
+        if not seen.is_learner and (seen.leader_id or not logs_in)
+    ]
     return next(filter(None, await asyncio.gather(*(_refused_access(world, name) for name in names))), "")
 
 

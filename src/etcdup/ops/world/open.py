@@ -30,7 +30,7 @@ from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.superseded_record import record_path
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.errors import EtcdRpcError, EtcdUnavailable
-from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
+from etcdup.remote.etcd.grpc_client import Access, Credentials, Etcd, EtcdClient
 from etcdup.remote.etcd.tls import context_for_ca
 from etcdup.remote.fleet import Connect, connect, open_fleet
 from etcdup.remote.host import Host
@@ -50,16 +50,18 @@ async def open_world(
     secrets: SshSecrets,
     passphrase: AskPassphrase | None,
     report: Report,
+    access: Access | None,
     connect: Connect = connect,
 ) -> AsyncIterator[World]:
     """Connect to all hosts at the same time. A host that is not reachable is in `unreachable`.
 
-    `folder` is the folder of cluster.yaml. `report` receives the progress of downloads.
+    `folder` is the folder of cluster.yaml. `report` receives the progress of downloads. `access` is the user of etcd as
+    which the clients log in.
     """
     pki = open_pki(spec, folder, passphrase)
     ahead = asyncio.create_task(asyncio.to_thread(_import_ahead))
     async with open_fleet(spec, secrets, connect=connect) as fleet:
-        members = MemberClients(spec, fleet.hosts, pki)
+        members = MemberClients(spec, fleet.hosts, pki, access)
         unreachable = {name: as_unreachable(name, error) for name, error in fleet.unreachable.items()}
 
         async def connect_host(host: HostSpec) -> None:
@@ -180,7 +182,8 @@ async def _resolve(
 class MemberClients:
     """One client for each member, made when it is first used, and again when etcdup's own certificate was replaced."""
 
-    def __init__(self, spec: Spec, hosts: Mapping[str, Host], pki: Pki) -> None:
+    def __init__(self, spec: Spec, hosts: Mapping[str, Host], pki: Pki, access: Access | None = None) -> None:
+        self._access = access
         self.host_specs = {host.name: host for host in spec.hosts}
         self._spec = spec
         self._hosts = hosts
@@ -206,7 +209,7 @@ class MemberClients:
                 host_spec = self.host_specs[name]
                 target = await resolve_member_target(self._spec, host_spec, self._hosts.get(name))
                 self._clients[name] = Etcd(
-                    name, target, server_name=self._server_name(host_spec), credentials=self._credentials
+                    name, target, self._server_name(host_spec), self._credentials, self._access
                 )
             return self._clients[name]
 
@@ -222,7 +225,7 @@ class MemberClients:
             assert credentials is not None, "`connect` has read them"
             target = await resolve_member_target(self._spec, host_spec, None)
             server_name = self._server_name(host_spec)
-            self._direct[name] = Etcd(name, target, server_name=server_name, credentials=credentials)
+            self._direct[name] = Etcd(name, target, server_name, credentials, self._access)
         try:
             await self._direct[name].status(timeout_s=DIRECT_TIMEOUT_S)
         except EtcdRpcError:

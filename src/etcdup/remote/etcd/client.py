@@ -1,6 +1,6 @@
 """The interface to the API of a member: `grpc_client.py` calls a real member, `testing/etcd_client.py` is a fake."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -17,6 +17,14 @@ class Credentials:
     ca: bytes = field(repr=False)
     cert: bytes = field(repr=False)
     key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Access:
+    """The user of etcd as which etcdup logs in. `password` returns the password, or raises EtcdupError."""
+
+    user: str
+    password: Callable[[], Awaitable[str]] = field(repr=False)
 
 
 class KvHash(NamedTuple):

@@ -109,11 +109,18 @@ _BY_TEXT: tuple[tuple[str, type[EtcdRpcError]], ...] = (
     ("etcdserver: user name is empty", AuthRequired),
     ("etcdserver: user name not found", AuthRequired),
     ("etcdserver: authentication failed", AuthRequired),
+    ("etcdserver: revision of auth store is old", AuthRequired),
     ("auth: ", AuthRequired),  # 3.4 and 3.5 do not translate these: user not found, permission denied.
     ("etcdserver: server stopped", EtcdUnavailable),
 )
 
 _ACCESS_HINT = "authentication (auth) is enabled: run `etcdup status`, which shows the commands that help"
+# etcd does so if clients need no certificate, and since 3.5 also for the status of a member.
+_NO_USER = "user name is empty"
+_NO_USER_HINT = (
+    "authentication (auth) is enabled, and etcd takes no user from the certificate of etcdup: add "
+    "`access: {user: USER, password_command: COMMAND}` below `etcd` in cluster.yaml"
+)
 _OWN_CERTIFICATE_HINT = "run `etcdup certs list`: it shows which certificate or key is wrong"
 
 
@@ -210,7 +217,7 @@ def translate(member: str, code: str, details: str, timeout_s: float) -> EtcdRpc
     """Return the error for the gRPC status of a failed call. Each code, with any text, has an error."""
     for text, kind in _BY_TEXT:
         if details.startswith(text):
-            return kind(member, details, hint=_ACCESS_HINT if kind is AuthRequired else "")
+            return kind(member, details, hint=_access_hint(kind, details))
     kind = BY_CODE.get(code, EtcdInternalError)
     if kind is EtcdTimeout:
         return EtcdTimeout(member, f"no answer within {timeout_s:g} s", detail=details)
@@ -221,7 +228,13 @@ def translate(member: str, code: str, details: str, timeout_s: float) -> EtcdRpc
             if details.startswith("etcdserver: ")
             else _connection_lost(member, details)
         )
-    return kind(member, details or code, hint=_ACCESS_HINT if kind is AuthRequired else "")
+    return kind(member, details or code, hint=_access_hint(kind, details))
+
+
+def _access_hint(kind: type[EtcdRpcError], details: str) -> str:
+    if kind is not AuthRequired:
+        return ""
+    return _NO_USER_HINT if _NO_USER in details else _ACCESS_HINT
 
 
 def _connection_lost(member: str, details: str) -> EtcdUnavailable:

@@ -15,6 +15,7 @@ from etcdup.core.etcd.keys import PresentKey, end_of_prefix
 from etcdup.core.observed.model import ListedMember, MemberSeen
 from etcdup.remote.etcd.answers import listed_member, listed_members, member_seen
 from etcdup.remote.etcd.client import (
+    Access,
     Credentials,
     DowngradeAction,
     EtcdClient,
@@ -33,12 +34,13 @@ from etcdup.remote.etcd.errors import (
     NoLeader,
     translate,
 )
+from etcdup.remote.etcd.login import Login
 
 if TYPE_CHECKING:
     # At run time _import_grpc sets these names.
     from etcdup.remote.etcd.grpc_library import grpc, pb, services  # noqa: TC004
 
-__all__ = ["Credentials", "DowngradeAction", "Etcd", "EtcdClient", "KvHash"]
+__all__ = ["Access", "Credentials", "DowngradeAction", "Etcd", "EtcdClient", "KvHash"]
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -79,10 +81,18 @@ class Etcd:
     """One member, over gRPC. Create it inside a running event loop; it connects with the first call.
 
     `name` is the name of the member in cluster.yaml. `target` is `host:port`, mostly a port that is forwarded to this
-    machine. `server_name` is the address or name that the certificate of the member must contain.
+    machine. `server_name` is the address or name that the certificate of the member must contain. `access` is the user
+    as which the client logs in; without it, the user is the common name of the certificate.
     """
 
-    def __init__(self, name: str, target: str, server_name: str, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        name: str,
+        target: str,
+        server_name: str,
+        credentials: Credentials,
+        access: Access | None = None,
+    ) -> None:
         _import_grpc()
         self.name = name
         self._target = target
@@ -97,13 +107,16 @@ class Etcd:
         self._cluster = services.ClusterStub(self._channel)
         self._maintenance = services.MaintenanceStub(self._channel)
         self._auth = services.AuthStub(self._channel)
+        self._login = Login(self, access) if access else None
 
     async def close(self) -> None:
+        if self._login is not None:
+            self._login.close()
         await self._channel.close()
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
         listed = await self._read_own_list(timeout_s)
-        response = await self._call(self._maintenance.Status, pb.StatusRequest(), timeout_s)
+        response = await self._call_freely(self._maintenance.Status, pb.StatusRequest(), timeout_s)
         return member_seen(self.name, response, listed)
 
     async def _read_own_list(self, timeout_s: float) -> tuple[ListedMember, ...]:
@@ -111,7 +124,7 @@ class Etcd:
         and has not stopped yet, "failed to find local ID in cluster members" (observed with 3.6.14)."""
         request = pb.MemberListRequest(linearizable=False)
         try:
-            response = await self._call(self._cluster.MemberList, request, timeout_s)
+            response = await self._call_freely(self._cluster.MemberList, request, timeout_s)
         except LearnerUnsupported:
             return ()
         listed = listed_members(self.name, response)
@@ -289,9 +302,13 @@ class Etcd:
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         from etcdup.remote.etcd.snapshot_stream import stream_snapshot
 
+        if self._login is not None:  # A stream is not repeated, so the login comes first.
+            await self.refused_access(timeout_s=timeout_s)
+        metadata = _metadata(self._login.token) if self._login else ()
         options = [*self._options, *_SNAPSHOT_OPTIONS]
         channel = grpc.secure_channel(self._target, self._credentials, options)
-        async with aclosing(stream_snapshot(self.name, channel, timeout_s=timeout_s)) as pieces:
+        stream = stream_snapshot(self.name, channel, metadata=metadata, timeout_s=timeout_s)
+        async with aclosing(stream) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -301,8 +318,13 @@ class Etcd:
         return (await self._call(self._maintenance.Downgrade, request, timeout_s)).version
 
     async def refused_access(self, *, timeout_s: float) -> str:
-        """Request the hash at a revision that does not exist: etcd checks the role root first, and computes nothing."""
+        """Request the hash at a revision that does not exist: etcd checks the role root first, and computes nothing.
+
+        A login comes first, also if the certificate is for a user with this role: `etcd.access` must work.
+        """
         try:
+            if self._login is not None and not self._login.token:
+                await self._login.renew(AuthRequired(self.name, "there is no token"), "")
             await self._call(self._maintenance.HashKV, pb.HashKVRequest(revision=_NO_REVISION), timeout_s)
         except AuthRequired as refused:
             return refused.message.removeprefix(f"{self.name}: ")
@@ -323,7 +345,7 @@ class Etcd:
     async def is_auth_enabled(self, *, timeout_s: float) -> bool:
         """Try a login without a user name, which each version refuses: 3.4 has no AuthStatus."""
         try:
-            await self._call(self._auth.Authenticate, pb.AuthenticateRequest(), timeout_s)
+            await self._send(self._auth.Authenticate, pb.AuthenticateRequest(), timeout_s)
         except AuthRequired:
             return True
         except EtcdRefused as refused:
@@ -332,10 +354,59 @@ class Etcd:
             raise
         raise EtcdInternalError(self.name, "a login without a user name was accepted")
 
+    async def authenticate(self, user: str, password: str, *, timeout_s: float) -> str:
+        """Log in, and return the token."""
+        request = pb.AuthenticateRequest(name=user, password=password)
+        return (await self._send(self._auth.Authenticate, request, timeout_s)).token
+
     async def _call(
         self, rpc: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout_s: float
     ) -> Response:
+        """Send a request with the token of the user, if there is one. etcd has not executed a request that it refuses,
+        so the request is sent a second time after a login."""
+        token = self._login.token if self._login else ""
         try:
-            return await rpc(request, timeout=timeout_s)
+            return await self._send(rpc, request, timeout_s, token)
+        except (EtcdTimeout, EtcdUnavailable):
+            if self._login is not None:
+                self._login.forget(token)
+            raise
+        except AuthRequired as refused:
+            if self._login is None:
+                raise
+            return await self._send(rpc, request, timeout_s, await self._login.renew(refused, token))
+
+    async def _call_freely(
+        self, rpc: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout_s: float
+    ) -> Response:
+        """Send a request that needs no rights, at first without a token: a login needs a quorum.
+
+        If clients need no certificate, etcd requires some user for it. The time for the login is limited too. A login
+        that takes longer ends later, and the next request has its token.
+        """
+        try:
+            return await self._send(rpc, request, timeout_s)
+        except AuthRequired as refused:
+            if self._login is None:
+                raise
+            try:
+                async with asyncio.timeout(2 * timeout_s):
+                    return await self._call(rpc, request, timeout_s)
+            except TimeoutError:
+                raise refused from None
+
+    async def _send(
+        self,
+        rpc: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        timeout_s: float,
+        token: str = "",
+    ) -> Response:
+        try:
+            return await rpc(request, timeout=timeout_s, metadata=_metadata(token))
         except grpc.aio.AioRpcError as error:
             raise translate(self.name, error.code().name, error.details() or "", timeout_s) from error
+
+
+def _metadata(token: str) -> tuple[tuple[str, str], ...]:
+    return (("token", token),) if token else ()

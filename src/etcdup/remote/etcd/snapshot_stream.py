@@ -19,6 +19,9 @@ from etcdup.remote.etcd.grpc_library import grpc, pb, services
 PIECE_BYTES = 1 << 20
 PIECES_AHEAD = 3
 
+# Pairs of names and values that are sent with a call.
+Metadata = tuple[tuple[str, str], ...]
+
 
 class CallFailed(Exception):
     """The gRPC status of a failed call: the name of its code, and the details."""
@@ -53,14 +56,14 @@ class PieceSource(Protocol):
 
 
 async def stream_snapshot(
-    member: str, channel: "grpc.Channel", *, timeout_s: float
+    member: str, channel: "grpc.Channel", *, metadata: Metadata = (), timeout_s: float
 ) -> AsyncGenerator[bytes, None]:
     """Yield the snapshot in pieces, and close the channel. `aclose` ends the snapshot early.
 
     Raises an EtcdRpcError: EtcdTimeout if no part of the snapshot arrives for `timeout_s`.
     """
     with _etcd_errors(member, timeout_s):
-        async with aclosing(read_pieces(SnapshotCall(channel), timeout_s)) as pieces:
+        async with aclosing(read_pieces(SnapshotCall(channel, metadata), timeout_s)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -128,10 +131,10 @@ async def _next_piece(
 class SnapshotCall:
     """A call of etcd's Snapshot, which starts at once. `piece` raises CallFailed."""
 
-    def __init__(self, channel: "grpc.Channel") -> None:
+    def __init__(self, channel: "grpc.Channel", metadata: Metadata = ()) -> None:
         self.heard_at = time.monotonic()
         self._channel = channel
-        self._responses = services.MaintenanceStub(channel).Snapshot(pb.SnapshotRequest())
+        self._responses = services.MaintenanceStub(channel).Snapshot(pb.SnapshotRequest(), metadata=metadata)
 
     def piece(self) -> bytes:
         blobs: list[bytes] = []

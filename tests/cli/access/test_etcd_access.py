@@ -1,0 +1,124 @@
+"""`etcd.access` on real members whose users are enabled: etcdup works with a password, which is shown nowhere.
+
+With `client_auth: optional`, etcd takes no user from the certificate of etcdup. Only the password gives it rights.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etcdup.errors import EXIT_DONE, EXIT_REFUSED
+from tests.cli.conftest import Etcdup, demo_folder, prepare_demo
+from tests.support.cases import one_in_turn
+from tests.support.etcd_binaries import why_not
+
+pytestmark = pytest.mark.apart
+
+PASSWORD = "ho'u n\"t$er2"
+OPTIONAL = "tls: {client_auth: optional}\n"
+ACCESS = "access: {user: operator, password_command: cat password}"
+
+
+@pytest.fixture(params=one_in_turn("3.6.14", "3.4.23", "3.5.33", "3.7.1"))
+def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
+    """A demo of this version whose users are enabled. The user `operator` has the role root and a password."""
+    version = str(request.param)
+    if why := why_not(version):
+        pytest.skip(why)
+    etcdup = Etcdup(tmp_path)
+    prepare_demo(etcdup, demo_folder(etcdup), version=version)
+    etcdup.extra["ETCDUP_FILE"] = str(demo_folder(etcdup) / "cluster.yaml")
+    assert etcdup("apply", "--yes").returncode == EXIT_DONE
+    for command in (
+        ("user", "add", "root", "--new-user-password", "other"),
+        ("user", "grant-role", "root", "root"),
+        ("user", "add", "operator", "--new-user-password", PASSWORD),
+        ("user", "grant-role", "operator", "root"),
+        ("auth", "enable"),
+    ):
+        done = etcdup("ctl", "--", *command)
+        assert done.returncode == EXIT_DONE, done.stderr
+    # Only now: the options of `ctl` above had it.
+    etcdup.secrets.words[PASSWORD] = "the password of the user"
+    etcdup.secrets.own.add(password_file(etcdup))
+    write_password(etcdup, PASSWORD)
+    yield etcdup
+    etcdup("destroy", "--yes-destroy", "demo")
+
+
+def password_file(etcdup: Etcdup) -> Path:
+    return demo_folder(etcdup) / "password"
+
+
+def write_password(etcdup: Etcdup, text: str) -> None:
+    password_file(etcdup).write_text(f"{text}\nanother line\n")
+
+
+def edit(etcdup: Etcdup, *, access: bool, optional: bool) -> None:
+    """Write or remove `etcd.access`, and `client_auth: optional`."""
+    file = demo_folder(etcdup) / "cluster.yaml"
+    text = file.read_text().replace(f"{ACCESS}, ", "").replace(OPTIONAL, "")
+    text = text.replace("etcd: {", f"etcd: {{{ACCESS}, ") if access else text
+    file.write_text(f"{text}{OPTIONAL}" if optional else text)
+
+
+def codes(etcdup: Etcdup) -> set[str]:
+    return {each["code"] for each in json.loads(etcdup("check", "--json").stdout)["findings"]}
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join(f"{done.stdout} {done.stderr}".split())
+
+
+def test_each_verb_works_with_the_password(up: Etcdup) -> None:
+    edit(up, access=False, optional=True)
+    refused = up("plan")
+    assert refused.returncode == EXIT_REFUSED
+    assert "password_command" in said(refused)
+    edit(up, access=True, optional=True)
+    for words in (
+        ("apply", "--yes", "-v"),
+        ("plan", "--exit-code"),
+        ("health",),
+        ("ctl", "--", "put", "/a", "kept"),
+        ("ctl", "--", "member", "list"),
+        ("ctl", "--", "--user=root:other", "get", "/a"),
+        ("backup", "now"),
+        ("maintain", "defrag", "--yes"),
+        ("maintain", "verify"),
+        ("ctl", "--", "put", "/a", "lost"),
+        ("restore", "latest", "--yes-restore", "demo"),
+    ):
+        done = up(*words)
+        assert done.returncode == EXIT_DONE, (words, done.stderr)
+    assert "kept" in said(up("ctl", "--", "get", "/a"))
+    assert not {"access-denied", "access-not-used"} & codes(up)
+    write_password(up, "wrong")
+    status = up("status")
+    assert "authentication failed" in said(status)
+    assert "correct `etcd.access`" in said(status)
+
+
+def test_a_password_that_does_not_work(up: Etcdup) -> None:
+    """The user of the certificate would have the rights. But etcdup is the user of cluster.yaml."""
+    edit(up, access=True, optional=False)
+    assert up("plan", "--exit-code").returncode == EXIT_DONE
+    for text, why in (("wrong", "does not accept the user `operator`"), ("", "is empty")):
+        write_password(up, text)
+        plan = up("plan")
+        assert (plan.returncode, why in said(plan)) == (EXIT_REFUSED, True)
+        status = up("status")
+        assert why in said(status)
+        assert "3 of 3 voters follow a leader" in said(status)
+        assert up("ctl", "--", "get", "/a").returncode != EXIT_DONE
+    assert "access-denied" in codes(up)
+    password_file(up).unlink()
+    assert "exited with status 1" in said(up("plan"))
+    # Without users, no password is necessary.
+    assert up("ctl", "--", "--user=root:other", "auth", "disable").returncode == EXIT_DONE
+    assert up("plan", "--exit-code").returncode == EXIT_DONE
+    assert up("ctl", "--", "get", "/a").returncode == EXIT_DONE
+    assert "access-not-used" in codes(up)
