@@ -129,7 +129,7 @@ async def test_nothing_is_written_while_members_have_different_data(tmp_path: Pa
     before = deepcopy(nodes_of(start.network))
     process = start.network.machines["infra3"].process
     assert process is not None
-    process.cluster.corrupt.add(process.member_id)
+    process.cluster.hashes[process.member_id] = 1
     with pytest.raises(RefusedError, match="infra1, infra2; infra3") as refused:
         await adopt(SPEC, *start.parts)
     assert "etcdctl member remove" in refused.value.hint

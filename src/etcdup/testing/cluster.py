@@ -49,8 +49,8 @@ class FakeCluster:
     `changed_at` has the revision of the last change of a key; without an entry, it is 1. `leases` are the keys on each
     lease. `db_size` is the size of the databases with `db_in_use` bytes in use. `db_old` are those of the history,
     which a compaction frees; it ends at `compacts_until`. `defragmented` has the size of those that were defragmented,
-    by member ID. `was_blocked_twice`: two members were defragmented at the same time. `corrupt` are the IDs of
-    members with other data.
+    by member ID. `was_blocked_twice`: two members were defragmented at the same time. `hashes` has what some members
+    answer when they are asked for the hash of their data, by member ID: other data, or a lie.
     """
 
     cluster_id: int
@@ -65,11 +65,11 @@ class FakeCluster:
     db_size: int = 20_480
     db_in_use: int = 16_384
     db_old: int = 0
-    corrupt: set[int] = field(default_factory=set)
     compacted: int = 0
     compacts_until: float = 0.0
     defragmented: dict[int, int] = field(default_factory=dict)
     was_blocked_twice: bool = False
+    hashes: dict[int, int] = field(default_factory=dict)
     auth: bool = False
     denied: str = ""
     roles: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -127,6 +127,8 @@ class FakeEtcd:
         # Each write that does not fit raises the alarm again (rule 70).
         if cluster.size_of(process.member_id) >= _quota(process):
             cluster.alarms = tuple(dict.fromkeys((*cluster.alarms, alarm)))
+        if any(alarm.startswith("CORRUPT") for alarm in cluster.alarms):
+            raise self._as_rpc_error(FakeRefusal("corrupt cluster", "DATA_LOSS"))
         if any(alarm.startswith("NOSPACE") for alarm in cluster.alarms):
             raise self._as_rpc_error(FakeRefusal("mvcc: database space exceeded", "RESOURCE_EXHAUSTED"))
         await self._require_quorum(timeout_s)
@@ -214,8 +216,9 @@ class FakeEtcd:
 
     async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
         process = await self._require_process(timeout_s)
-        cluster, other = process.cluster, process.member_id in process.cluster.corrupt
-        return KvHash(stable_id(f"{sorted(cluster.keys.items())!r}{other}"), 0, cluster.index)
+        cluster = process.cluster
+        whole = stable_id(repr(sorted(cluster.keys.items()))) % 2**32
+        return KvHash(cluster.hashes.get(process.member_id, whole), cluster.compacted, cluster.index)
 
     async def read_keyspace_size(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
         cluster = (await self._require_process(timeout_s)).cluster

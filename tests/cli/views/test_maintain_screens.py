@@ -1,6 +1,7 @@
 """The screens of `maintain`: plans, and the hashes of the members."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from etcdup.core.maintain.leadership import plan_move_leader
 from etcdup.core.maintain.space import Space, Use
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, plan_from_json, plan_to_json
+from etcdup.core.planner.repair import Evidence, Repair, decide_repair, plan_repair
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork
 from tests.cli.golden import assert_golden, assert_golden_json
@@ -115,3 +117,23 @@ def test_the_screen_of_verify() -> None:
     hashes = (*SAME[:2], MemberHash("infra3", why="etcd does not run"))
     assert_golden("maintain-verify.txt", render_hashes(SAME, PLAIN) + render_hashes(hashes, PLAIN))
     assert_golden_json("maintain-verify.json", hashes_json("prod", hashes))
+
+
+async def test_a_repair(tmp_path: Path) -> None:
+    network = await running_network(SPEC, tmp_path)
+    network.etcd.only().alarms = ("CORRUPT",)
+    observed = replace(await observe(world_of(SPEC, network, tmp_path)), repaired="infra2")
+    other = (SAME[0], MemberHash("infra2", 0x51, 40, revision=57), SAME[2])
+    found = decide_repair(SPEC, "infra2", observed, Evidence(other))
+    assert isinstance(found, Repair)
+    answer = plan_repair(SPEC, found, observed, "prod-0123456789ab")
+    assert isinstance(answer, Plan)
+    tie = (*other[:2], MemberHash("infra3", 0x7, 40, revision=57))
+    reasons = decide_repair(SPEC, "infra2", observed, Evidence(tie))
+    assert isinstance(reasons, tuple)
+    refused = render_refusal(Refusal(SPEC.name, reasons), PLAIN, 100)
+    assert_golden(
+        "maintain-repair.txt",
+        f"{render_hashes(other, PLAIN)}\n{render_plan(answer, PLAIN, 100)}\n{render_hashes(tie, PLAIN)}\n{refused}",
+    )
+    assert plan_from_json(json.loads(json.dumps(plan_to_json(answer)))) == answer

@@ -41,8 +41,8 @@ WAITING = {
 WORKING = """\
 plan,apply,status,health,check,logs,history,ctl,export k8s,member replace infra2 --address 10.0.0.9,certs issue app
 certs list,certs forget app,certs csr,backup now,backup list,backup verify,backup drill,backup prune,backup log
-maintain defrag,maintain move-leader infra1,maintain space,maintain verify,archive list,archive delete
-adopt 10.0.0.1 --yes,adopt --release""".replace("\n", ",").split(",")
+maintain defrag,maintain move-leader infra1,maintain space,maintain verify,maintain repair infra2
+archive list,archive delete,adopt 10.0.0.1 --yes,adopt --release""".replace("\n", ",").split(",")
 
 
 def healthy() -> Observed:

@@ -308,7 +308,10 @@ def test_a_log_that_could_not_be_read_is_reported(healthy: Evidence) -> None:
 @pytest.mark.parametrize(
     ("alarm", "words"),
     [
-        ("CORRUPT on member 1", ("member remove ID", "alarm disarm", "`etcdup apply`")),
+        (
+            "CORRUPT on member 1",
+            ("`etcdup maintain verify`", "`etcdup maintain repair NAME`", "`etcdup restore"),
+        ),
         ("NOSPACE", ("`etcdup maintain fix-space`", "disarms the alarm")),
         ("STRANGE", ("alarm list",)),
     ],

@@ -25,6 +25,7 @@ from tests.flows.random_sequences.verbs import (
     move_leader,
     recover_without,
     renew_certs,
+    repair_member,
     replace_member,
     restart_members,
     restore_backup,
@@ -84,6 +85,7 @@ class Sequence:
     rebuilt: bool = False
     undoing: bool = False
     wiped: str = ""
+    spoiled: str = ""
 
     async def run(self) -> None:
         """Form a cluster, do random actions, and let the cluster settle."""
@@ -107,6 +109,8 @@ class Sequence:
             self._wipe(self._random_host())
         if self.rng.random() < 0.2:
             self._fill_databases()
+        if self.rng.random() < 0.2:
+            self._spoil_data(self._random_host())
         self._plan_fault()
         name, verb = self._choose_verb()
         await self._verb(name, verb)
@@ -147,8 +151,9 @@ class Sequence:
                 ("maintain fix-space", fix_space),
                 ("maintain move-leader", move_leader),
                 ("restore-keys", restore_old_keys),
+                ("maintain repair " + (self.spoiled or host), repair_member(self.spoiled or host)),
             ),
-            weights=(12, 3, 2, 2, 2, 1, 1, 2, 1, 1, 1, 1, 2, 2, 1, 1),
+            weights=(12, 3, 2, 2, 2, 1, 1, 2, 1, 1, 1, 1, 2, 2, 1, 1, 3),
         )[0]
 
     async def _verb(self, name: str, verb: Verb) -> bool:
@@ -214,7 +219,9 @@ class Sequence:
             cluster.defragmented.clear()
             cluster.db_size = cluster.db_in_use = FULL
             cluster.db_old = FULL * 9 // 10
-            cluster.alarms = tuple(f"NOSPACE on member {each:x}" for each in sorted(cluster.members))
+            others = (alarm for alarm in cluster.alarms if not alarm.startswith("NOSPACE"))
+            full = (f"NOSPACE on member {each:x}" for each in sorted(cluster.members))
+            cluster.alarms = (*others, *full)
 
     def _shift_clock(self, host: str) -> None:
         self.network.machines[host].clock_ahead_s = self.rng.choice(WRONG_CLOCKS_S)
@@ -229,11 +236,31 @@ class Sequence:
     def _wipe(self, host: str) -> None:
         """Give one host of the sequence a new disk, if the cluster keeps a quorum without its data."""
         serving = self.network.serving()
-        if self.wiped or self.rebuilt or not serving or len(serving[0].voters) < 3 or self._unreachable():
+        if (
+            self.wiped
+            or self.spoiled
+            or self.rebuilt
+            or not serving
+            or len(serving[0].voters) < 3
+            or self._unreachable()
+        ):
             return
         self.history.append(f"wipe {host}")
         self.wiped = host
         self.network.wipe(host)
+
+    def _spoil_data(self, host: str) -> None:
+        """Give one voter of the sequence other data, if the others are a majority. Mostly, etcd finds it."""
+        serving = self.network.serving()
+        if self.wiped or self.spoiled or not serving or len(serving[0].voters) < 3 or self._unreachable():
+            return
+        for ident, member in serving[0].voters.items():
+            if member.name == host:
+                self.history.append(f"other data on {host}")
+                self.spoiled = host
+                serving[0].hashes[ident] = 1
+                if self.rng.random() < 0.7:
+                    serving[0].alarms = (*serving[0].alarms, "CORRUPT")
 
     def _heal(self) -> None:
         for name, machine in self.network.machines.items():
@@ -280,7 +307,10 @@ class Sequence:
             verbs.append((f"member replace {self.wiped}", replace_member(self.wiped)))
         if self.rebuilt:
             verbs.append(("restore --undo", undo_restore) if self.undoing else ("restore", restore_backup))
-        if any(cluster.alarms for cluster in self.network.serving()):
+        alarms = {alarm for cluster in self.network.serving() for alarm in cluster.alarms}
+        if any(cluster.hashes.keys() & cluster.members.keys() for cluster in self.network.serving()):
+            verbs.append((f"maintain repair {self.spoiled}", repair_member(self.spoiled)))
+        if alarms:
             verbs.append(("maintain fix-space", fix_space))
         return [*verbs, ("recover", recover_without(()))]
 

@@ -18,6 +18,7 @@ from etcdup.core.planner.rotate_ca import next_stage, plan_ca_rotation
 from etcdup.core.recovery.recovery import can_come_back
 from etcdup.core.restore.restore import plan_restore, restore_token
 from etcdup.core.spec.model import Spec
+from etcdup.errors import RefusedError
 from etcdup.ops.apply.apply import apply, apply_without_proof
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
@@ -27,6 +28,7 @@ from etcdup.testing.network import FakeNetwork
 from tests.flows.test_fix_space import fix_space as fix
 from tests.flows.test_quorum_repair import repair_quorum
 from tests.flows.test_recover import recover
+from tests.flows.test_repair import repair
 from tests.flows.test_restore import snapshot_in
 from tests.flows.test_restore_keys import history_in, restore_keys
 from tests.flows.test_undo_restore import undo_restore as undo
@@ -142,6 +144,15 @@ async def move_leader(operator: Operator) -> None:
     await _carry_out(
         operator, lambda fresh: plan_move_leader(spec, fresh, target), proved=False, reads_activity=True
     )
+
+
+def repair_member(name: str) -> Verb:
+    async def run(operator: Operator) -> None:
+        if name not in {host.name for host in operator.spec.hosts}:
+            raise RefusedError(f"{name} is not in cluster.yaml")
+        await repair(operator.spec, operator.network, operator.folder, name)
+
+    return run
 
 
 async def restore_backup(operator: Operator) -> None:

@@ -33,7 +33,7 @@ from etcdup.core.plan.steps import CompactHistory, DefragmentMember
 from etcdup.core.spec.units import WrongValue, parse_duration, show_size
 from etcdup.errors import UsageError
 from etcdup.ops.backups.snapshot_file import open_database
-from etcdup.ops.maintain.space import save_before_fix
+from etcdup.ops.maintain.space import save_before
 from etcdup.ops.world.observe import observe_members
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.world import World
@@ -145,7 +145,7 @@ def _report_nothing_to_do(run: ChangeRun, observed: Observed) -> None:
 async def _save_snapshot(session: Session, world: World, observed: Observed) -> Path:
     """Save a snapshot, which is the backup before a compaction."""
     async with session.terminal.wait_notice("saving a snapshot"):
-        return await save_before_fix(world, observed, datetime.now(UTC), session.terminal.report)
+        return await save_before("fix-space", world, observed, datetime.now(UTC), session.terminal.report)
 
 
 async def _measure(session: Session, path: Path, keep_s: int | None) -> Measured:

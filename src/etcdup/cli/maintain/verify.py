@@ -21,7 +21,9 @@ def verify_members(file: Path, *, as_json: bool) -> int:
     else:
         terminal.print_data(render_hashes(hashes, terminal.out))
         if outcome_of(hashes) == "different":
-            terminal.say("hint: `etcdup explain data-differs` says how to replace the member that differs")
+            terminal.say(
+                "hint: run `etcdup maintain repair NAME` with the member that differs from the majority"
+            )
     return EXIT_DONE if outcome_of(hashes) == "same" else EXIT_FAILED
 
 

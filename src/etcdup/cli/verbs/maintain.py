@@ -155,4 +155,31 @@ def verify(file: Path, as_json: bool) -> int:
     return verify_members(file, as_json=as_json)
 
 
+@maintain.command(context_settings=HELP_OPTIONS)
+@click.argument("name", shell_complete=complete_host)
+@click.option("-y", "--yes", is_flag=True, help="Skip the confirmation.")
+@json_option
+@file_option
+def repair(name: str, yes: bool, file: Path, as_json: bool) -> int:
+    """Replace the member NAME, whose data differs from that of all others, or is damaged.
+
+    First the data of all members is compared, as by `maintain verify`. The others must be healthy, have the same data
+    and be a majority of at least three members. NAME must have other data, or not start because its data is damaged.
+    Otherwise nothing is changed.
+
+    A member with the right data sends a snapshot, which is kept on this machine. Then NAME is removed, the alarm
+    CORRUPT is disarmed, the old data of NAME is archived on its host, and a new member joins there as a learner. At the
+    end the data of all members is compared again.
+
+    If the data of all members is the same, only an alarm CORRUPT is disarmed. Run the same command again to resume.
+
+    \b
+    Example:
+      etcdup maintain repair infra2
+    """
+    from etcdup.cli.maintain.repair import repair_member
+
+    return repair_member(file, name, yes=yes, as_json=as_json)
+
+
 VERBS: tuple[click.Command, ...] = (maintain,)

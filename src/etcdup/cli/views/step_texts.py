@@ -54,6 +54,7 @@ _KIND_TEXTS = {
     "DefragmentMember": "defragment the database",
     "MoveLeadership": "transfer the leadership to this member",
     "DisarmSpaceAlarm": "disarm the NOSPACE alarm",
+    "DisarmCorruptAlarm": "compare the data, disarm the CORRUPT alarm",
     "TakeSnapshot": "take a snapshot",
     "EnableDowngrade": "enable the downgrade",
     "CancelDowngrade": "cancel the downgrade",

@@ -31,7 +31,7 @@ WORKS = ""
 _WORKING = """
     demo init validate schema trust adopt plan apply status logs history health check ctl export explain help
     restore-keys member-replace maintain-fix-space maintain-space maintain-defrag maintain-move-leader maintain-verify
-    certs-list certs-issue certs-csr certs-forget backup-now backup-list backup-verify backup-prune
+    maintain-repair certs-list certs-issue certs-csr certs-forget backup-now backup-list backup-verify backup-prune
     backup-drill backup-pki backup-log
     backup-compact archive-list archive-delete
 """

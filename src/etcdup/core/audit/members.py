@@ -1,14 +1,15 @@
 """Findings about the members: data, leader changes, known faults of their version."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from etcdup.core.audit.disk import fullness_findings
 from etcdup.core.audit.findings import Evidence, Finding, LeaderChanges, Level, as_sentence
 from etcdup.core.audit.hashes import by_compaction
 from etcdup.core.certs.user_access import gateway_problems, kubernetes_problems
-from etcdup.core.etcd.alarms import CORRUPT, NOSPACE
+from etcdup.core.etcd.alarms import NOSPACE
 from etcdup.core.members.limits import active_alarms
 from etcdup.core.members.member_list import member_list
+from etcdup.core.members.quorum import quorum_of, voter_count
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.core.versions.advisories import Advisory, blocking_advisories, newest_patch, warning_advisories
@@ -65,7 +66,7 @@ def _alarm_findings(evidence: Evidence) -> Iterator[Finding]:
                 "The alarm stays until it is disarmed. No member can end it.",
                 "Run `etcdup maintain fix-space`, which disarms NOSPACE if all databases are below their quota."
                 if kind == NOSPACE
-                else "Run `etcdup maintain verify`. If all data is the same, run `etcdup ctl -- alarm disarm`.",
+                else "Run `etcdup maintain repair NAME` with any member. It disarms CORRUPT if all data is the same.",
                 (70, 82),
                 code="alarm-of-unknown-member",
             )
@@ -102,6 +103,21 @@ def _compaction_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def _repair_hint(groups: Sequence[Sequence[str]], evidence: Evidence) -> str:
+    """Return what helps. Only one member that differs from a majority can be repaired."""
+    right = max(groups, key=len)
+    odd = [name for names in groups if names is not right for name in names]
+    if len(odd) == 1 and len(right) >= quorum_of(voter_count(evidence.observed)):
+        return (
+            f"Run `etcdup maintain repair {odd[0]}`: it compares the data again, saves that of the majority, and "
+            "replaces the member."
+        )
+    return (
+        "No majority shows that a single member is wrong. Restore a backup from before the fault: run `etcdup backup "
+        "list`, then `etcdup restore BACKUP`."
+    )
+
+
 def _hash_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """Compare the hashes of members that were compacted at the same revision. Other hashes differ without a fault."""
     for each in evidence.hashes:
@@ -119,10 +135,7 @@ def _hash_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
                 "",
                 f"The members have different data at the same revision: {groups}.",
                 "Clients read different values, depending on the member that answers.",
-                # During the alarm, etcdup changes no member.
-                "Follow the steps of the CORRUPT alarm, and remove the member that differs from the majority."
-                if any(kind == CORRUPT for kind, _ in active_alarms(evidence.observed))
-                else "Run `etcdup member replace NAME` for the member that differs from the majority.",
+                _repair_hint(list(values.values()), evidence),
                 (81,),
                 code="data-differs",
             )

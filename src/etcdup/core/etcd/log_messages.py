@@ -8,10 +8,25 @@ from etcdup.core.spec.json_object import json_object
 
 
 class Meaning(NamedTuple):
-    """The problem that a log line reports, and what to do about it. The subject of `problem` is the member's etcd."""
+    """The problem that a log line reports, and what to do about it. The subject of `problem` is the member's etcd.
+
+    `is_damage`: the data of the member is damaged, so that a new member must replace it.
+    """
 
     problem: str
     hint: str
+    is_damage: bool = False
+
+
+# etcd compares its data with that of its peers before it serves, and ends if one differs. Each peer has its own line.
+_DIFFERS = "found data inconsistency with peers"
+_OTHER_HASH = "found different hash values from remote peer"
+_DAMAGED_DATABASE = Meaning(
+    "its database is damaged",
+    "run `etcdup maintain repair HOST`: a new member copies the data of the others. If they have no quorum, run "
+    "`etcdup recover`",
+    is_damage=True,
+)
 
 
 # Parts of log lines of etcd 3.4 to 3.7, of Go's TLS and of systemd. The first that is found in the newest line counts.
@@ -102,6 +117,7 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
             "its write-ahead log is corrupt",
             "if the other members have a quorum, run `etcdup member replace HOST`: they have all committed data. "
             "Otherwise run `etcdup recover`",
+            is_damage=True,
         ),
     ),
     (
@@ -109,8 +125,23 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
         Meaning(
             "it lost data that it had acknowledged",
             "run `etcdup member replace HOST`. Never start the member without data under its old member ID",
+            is_damage=True,
         ),
     ),
+    (
+        _DIFFERS,
+        Meaning(
+            "its data differs from that of other members",
+            "run `etcdup maintain repair HOST`: it compares the data of the others, and replaces this member if "
+            "they are right",
+            is_damage=True,
+        ),
+    ),
+    # Of bbolt, and of etcd if the database does not fit its raft snapshot.
+    ("failed to open database ... invalid database", _DAMAGED_DATABASE),
+    ("failed to get all reachable pages", _DAMAGED_DATABASE),
+    ("Page expected to be", _DAMAGED_DATABASE),
+    ("failed to recover v3 backend from snapshot", _DAMAGED_DATABASE),
     (
         "the data-dir used by this member must be removed",
         Meaning(
@@ -246,6 +277,25 @@ def explain_starts(starts: Sequence[Sequence[str]]) -> tuple[list[str], str]:
         if failures := telling_lines(lines, levels=_FAILURES):
             return failures, ""
     return next(filter(None, map(telling_lines, reversed(starts))), []), ""
+
+
+def damage_of(starts: Sequence[Sequence[str]], peers: int) -> str:
+    """Return how the data of a member is damaged, from the newest start with a known reason; empty if it is not.
+
+    The data differs from that of at least so many `peers`: a member also ends if only one peer has other data, and that
+    peer may be the wrong one.
+    """
+    for lines in reversed(starts):
+        if known := explain_log(lines):
+            is_alone = _DIFFERS in known[1] and len(_differing_peers(lines)) < peers
+            return known[0].problem if known[0].is_damage and not is_alone else ""
+    return ""
+
+
+def _differing_peers(lines: Sequence[str]) -> set[str]:
+    """Return the peers, by their URLs, whose data the member found to be other data."""
+    entries = (json_object(line) for line in lines if _OTHER_HASH in line)
+    return {str(each.get("remote-peer-endpoints")) for each in entries if each.get("msg") == _OTHER_HASH}
 
 
 def explain_log(lines: Sequence[str]) -> tuple[Meaning, str] | None:

@@ -9,7 +9,7 @@ from etcdup.core.etcd.alarms import CORRUPT, NOSPACE
 from etcdup.core.etcd.login_errors import NO_PASSWORD, NOT_ACCEPTED
 from etcdup.core.host.settings import CLIENT_AUTH_VARIABLE
 from etcdup.core.members.member_list import member_list, name_of
-from etcdup.core.members.quorum import REPLACE_CORRUPT_HINT
+from etcdup.core.members.quorum import CORRUPT_HINT
 from etcdup.core.members.space import fits_cluster_file, full_members
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.plan.plan import Refused
@@ -77,9 +77,13 @@ def _raised_by(kind: str, observed: Observed) -> set[int]:
 
 def _names(kind: str, observed: Observed) -> str:
     """Return the names of the members that raised this alarm; `a member` if etcd names none."""
+    return ", ".join(_named_by(kind, observed)) or "a member"
+
+
+def _named_by(kind: str, observed: Observed) -> tuple[str, ...]:
+    """Return the members of the member list that an alarm of this kind names."""
     ids = _raised_by(kind, observed)
-    names = {name_of(each) for each in member_list(observed) if each.member_id in ids}
-    return ", ".join(sorted(names)) or "a member"
+    return tuple(sorted({name_of(each) for each in member_list(observed) if each.member_id in ids}))
 
 
 def refuse_without_access(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
@@ -103,6 +107,34 @@ def refuse_users_without_certificates(spec: Spec, observed: Observed) -> tuple[R
             hint=f"remove `client_auth` below `tls` in cluster.yaml. Or {_LOG_IN}",
             rules=(118,),
         ),
+    )
+
+
+def is_corrupt(observed: Observed) -> bool:
+    """Return whether a CORRUPT alarm is active."""
+    return CORRUPT in _alarm_kinds(observed)
+
+
+def is_named_corrupt(name: str, observed: Observed) -> bool:
+    """Return whether a CORRUPT alarm names this member."""
+    return name in _named_by(CORRUPT, observed)
+
+
+def refuse_disarm_corrupt(name: str, observed: Observed) -> tuple[Refused, ...]:
+    """Allow to disarm CORRUPT if it names no other member than this one. It can name one that was removed.
+
+    The step itself compares the data before.
+    """
+    return tuple(
+        Refused(
+            f"the CORRUPT alarm names {other}, and not {name}",
+            hint="run `etcdup maintain verify` to compare the data of all members, then run `etcdup maintain repair "
+            f"{other}`, which disarms the alarm also if the data of {other} is right",
+            host=other,
+            rules=(82,),
+        )
+        for other in _named_by(CORRUPT, observed)
+        if other != name
     )
 
 
@@ -173,9 +205,7 @@ def _alarm_limit(kind: str, spec: Spec, observed: Observed) -> Limit:
     if kind == CORRUPT:
         named = bool(_raised_by(kind, observed))
         which = f"etcd names {names}, but another member can be wrong" if named else "etcd names no member"
-        return Limit(
-            kind, refused_writes(kind), f"the data of the members differs. {which}", REPLACE_CORRUPT_HINT
-        )
+        return Limit(kind, refused_writes(kind), f"the data of the members differs. {which}", CORRUPT_HINT)
     if kind == NOSPACE:
         full = ", ".join(full_members(spec, observed))
         why = (

@@ -10,14 +10,10 @@ from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.steps import StartMember
 from etcdup.core.spec.model import Spec
 
-REPLACE_CORRUPT_HINT = (
-    "1. run `etcdup check`, which compares the data of all members at one revision. Trust the data of a majority\n"
-    "2. run `etcdup ctl --endpoint NAME -- snapshot save good.db` with the name of a member of this majority\n"
-    "3. find the ID of the member that differs with `etcdup ctl -- member list`, and run `etcdup ctl -- member remove "
-    "ID`\n"
-    "4. run `etcdup check` again: the members that are left must have the same data\n"
-    "5. run `etcdup ctl -- alarm disarm`\n"
-    "6. run `etcdup apply`, which archives the data of the removed member and adds a new member"
+CORRUPT_HINT = (
+    "run `etcdup maintain verify`, which compares the data of all members. If one member differs from a majority, run "
+    "`etcdup maintain repair NAME` with its name: it saves the data of this majority, replaces the member and disarms "
+    "the alarm. Without such a majority, restore a backup from before the alarm: run `etcdup restore BACKUP`"
 )
 
 
@@ -160,14 +156,17 @@ def refuse_restart(name: str, observed: Observed) -> tuple[Refused, ...]:
 
 
 def refuse_corrupt_alarm(observed: Observed) -> tuple[Refused, ...]:
-    """Refuse every change during a CORRUPT alarm: the data of one member differs, and it is unknown which (rule 82)."""
+    """Refuse every change during a CORRUPT alarm: the data of one member differs, and it is unknown which (rule 82).
+
+    `maintain repair` has compared the data before, so its run is not refused.
+    """
     alarms = {alarm for seen in observed.answering().values() for alarm in seen.alarms}
-    if any(CORRUPT in alarm for alarm in alarms):
+    if any(CORRUPT in alarm for alarm in alarms) and not observed.repaired:
         return (
             Refused(
                 "the cluster has a CORRUPT alarm: the data of the members differs, and the alarm does not prove which "
                 "member is wrong",
-                hint=REPLACE_CORRUPT_HINT,
+                hint=CORRUPT_HINT,
                 rules=(82,),
             ),
         )

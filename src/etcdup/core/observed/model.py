@@ -593,6 +593,9 @@ class Observed:
     lock_holder: str = ""
     # What members do with their databases. It is read only before a backup or a defragmentation.
     activity: Mapping[str, Activity] = field(default_factory=dict)
+    # The member that `maintain repair` handles. Its run has compared the data of all members, so that a CORRUPT alarm
+    # forbids it no step.
+    repaired: str = ""
 
     @cached_property
     def member_list(self) -> tuple[ListedMember, ...]:

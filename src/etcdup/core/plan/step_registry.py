@@ -29,6 +29,7 @@ from etcdup.core.plan.steps import (
     DefragmentMember,
     DeleteArchives,
     DetachMember,
+    DisarmCorruptAlarm,
     DisarmSpaceAlarm,
     DrainMember,
     EnableDowngrade,
@@ -95,6 +96,7 @@ STEPS: dict[str, type[Step]] = {
         PromoteMember,
         UpdatePeerUrl,
         DisarmSpaceAlarm,
+        DisarmCorruptAlarm,
         CompactHistory,
         DefragmentMember,
         MoveLeadership,
@@ -127,7 +129,7 @@ STEPS: dict[str, type[Step]] = {
         FinishTakeOver,
     )
 }
-# Steps whose result is not part of an observation, or does not last: a client can raise NOSPACE again. A new plan
+# Steps whose result is not part of an observation, or does not last: an alarm can be raised again. A new plan
 # contains them again, even after they were done.
 LASTING = (
     ObtainBinaries,
@@ -135,6 +137,7 @@ LASTING = (
     CheckV2Store,
     EnsureRaftSnapshot,
     DisarmSpaceAlarm,
+    DisarmCorruptAlarm,
     CompactHistory,
     DefragmentMember,
     GiveBackMember,

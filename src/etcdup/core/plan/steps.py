@@ -436,6 +436,20 @@ class DisarmSpaceAlarm(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DisarmCorruptAlarm(Step):
+    """Compare the data of all voters, and disarm CORRUPT if it is the same (rule 82).
+
+    `member` is the member that is repaired. An alarm that names another member stays.
+    """
+
+    member: str
+    disruptive: ClassVar[bool] = True
+    if_cut: ClassVar[str] = (
+        "the alarm is disarmed or still active; the same command, run again, detects which"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompactHistory(Step):
     """Remove the history up to a revision on each member. The present keys stay (rule 70)."""
 

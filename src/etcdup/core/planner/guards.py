@@ -15,6 +15,7 @@ from etcdup.core.maintain.defrag import refuse_any_defrag, refuse_defrag
 from etcdup.core.maintain.leadership import refuse_move_leader
 from etcdup.core.members.bootstrap import refuse_form
 from etcdup.core.members.endpoints import refuse_move_endpoint, refuse_remove_endpoint
+from etcdup.core.members.limits import refuse_disarm_corrupt
 from etcdup.core.members.membership_guards import (
     refuse_add,
     refuse_archive_data,
@@ -51,6 +52,7 @@ from etcdup.core.plan.steps import (
     DefragmentMember,
     DeleteArchives,
     DetachMember,
+    DisarmCorruptAlarm,
     DisarmSpaceAlarm,
     DrainMember,
     EnableDowngrade,
@@ -89,6 +91,7 @@ NEED_MAJORITY = (
     RestartMember,
     DrainMember,
     MoveClients,
+    DisarmCorruptAlarm,
     CompactHistory,
     DefragmentMember,
     MoveLeadership,
@@ -190,6 +193,8 @@ def _refuse_kind(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, .
             return refuse_move_leader(host, spec, observed)
         case DisarmSpaceAlarm():
             return refuse_disarm(observed)
+        case DisarmCorruptAlarm(member=member):
+            return refuse_disarm_corrupt(member, observed)
         case RestoreKeys(bytes=size):
             return refuse_restore_keys(size, spec, observed)
         case FreeSpace():

@@ -21,20 +21,23 @@ from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.versions.version_steps import running_versions
 
 
-def plan_replacement(spec: Spec, name: str, member_id: int, observed: Observed, token: str) -> Plan | Refusal:
+def plan_replacement(
+    spec: Spec, name: str, member_id: int, observed: Observed, token: str, *, fault: str = ""
+) -> Plan | Refusal:
     """Return the plan that replaces the member with this ID on host `name`.
 
-    Once that member is no longer in the member list, this is the ordinary plan.
+    Once that member is no longer in the member list, this is the ordinary plan. `fault` is what is wrong with the data
+    of the member: its host and its keys are not, so the new member keeps the certificates.
     """
     host = spec.host(name)
     entry = entry_of(spec, host, member_list(observed))
     seen = observed.reachable().get(name)
     if entry is None or entry.member_id != member_id or is_replaced(seen, entry):
         return plan(spec, observed, token)
-    if reasons := _refuse_replacement(spec, host, entry, observed):
+    if reasons := _refuse_replacement(spec, host, entry, observed, fault):
         return Refusal(spec.name, reasons)
     assert seen is not None
-    return _plan_marking_first(spec, entry, seen, observed, token)
+    return _plan_marking_first(spec, entry, seen, observed, token, fault)
 
 
 def id_to_replace(spec: Spec, name: str, observed: Observed, *, moves: bool = False) -> int | Refused:
@@ -72,13 +75,13 @@ def _is_begun(entry: ListedMember, name: str, observed: Observed) -> bool:
 
 
 def _plan_marking_first(
-    spec: Spec, entry: ListedMember, seen: HostSeen, observed: Observed, token: str
+    spec: Spec, entry: ListedMember, seen: HostSeen, observed: Observed, token: str, fault: str
 ) -> Plan | Refusal:
     ident = f"{entry.member_id:x}"
     own = cluster_phase(spec, observed, token).token
     marker = seen.marker or Marker(spec.name, seen.host, own, seen.data.path, formed=False)
     marked = replace(seen, marker=replace(marker, formed=False, replaces=ident))
-    new_certs = spec.tls.mode == "managed" and not observed.pki.cannot_sign
+    new_certs = spec.tls.mode == "managed" and not observed.pki.cannot_sign and not fault
     pki = with_archived_member(observed.pki, seen.host) if new_certs else observed.pki
     after = plan(spec, replace(observed, hosts={**observed.hosts, seen.host: marked}, pki=pki), token)
     if isinstance(after, Refusal):
@@ -87,10 +90,10 @@ def _plan_marking_first(
         host=seen.host,
         member_id=ident,
         new_certs=new_certs,
-        reason=_why(entry, seen, observed),
+        reason=fault or _why(entry, seen, observed),
         rules=(26, 31, 32),
     )
-    notes = (*_healthy_notes(entry, observed), *_same_certs_notes(spec, seen.host, observed))
+    notes = () if fault else (*_healthy_notes(entry, observed), *_same_certs_notes(spec, seen.host, observed))
     return replace(after, steps=(step, *after.steps), notes=(*notes, *after.notes))
 
 
@@ -117,8 +120,9 @@ def _healthy_notes(entry: ListedMember, observed: Observed) -> Iterator[str]:
 
 
 def _refuse_replacement(
-    spec: Spec, host: HostSpec, entry: ListedMember, observed: Observed
+    spec: Spec, host: HostSpec, entry: ListedMember, observed: Observed, fault: str
 ) -> tuple[Refused, ...]:
+    """Return the reasons against a replacement. A member with a `fault` in its data is none that can wait."""
     gone = observed.unreachable().get(host.name)
     if gone is not None:
         return (_unreachable_host(host, gone),)
@@ -132,7 +136,11 @@ def _refuse_replacement(
             ),
         )
     versions = running_versions(spec, observed)
-    if len({version.series for version in versions}) > 1 and name_of(entry) in healthy(observed):
+    if (
+        len({version.series for version in versions}) > 1
+        and name_of(entry) in healthy(observed)
+        and not fault
+    ):
         return (refuse_while_mixed(host.name, "replaced", versions),)
     return refuse_join(spec, host, observed.reachable()[host.name], observed)
 

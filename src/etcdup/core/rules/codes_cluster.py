@@ -133,8 +133,8 @@ CLUSTER_CODES = (
         "CORRUPT means that the data of the members differs.",
         "The quorum is not lost. Reads work, and the cluster refuses writes until the alarm is disarmed.",
         "For NOSPACE, run `etcdup maintain fix-space`: it frees space without deleting a key and disarms the alarm, or "
-        "says which `quota` helps. For CORRUPT, compare the data of the members, replace the member "
-        "whose data differs from the majority, compare again, then disarm.",
+        "says which `quota` helps. For CORRUPT, run `etcdup maintain verify`, and then `etcdup maintain "
+        "repair NAME` with the member that differs from the majority: it replaces the member and disarms the alarm.",
         (70, 82),
     ),
     Code(
@@ -143,7 +143,8 @@ CLUSTER_CODES = (
         "The member that raised the alarm is not in the member list. It was removed while the alarm was active.",
         "The alarm stays until it is disarmed. No member can end it.",
         "Run `etcdup maintain fix-space`: it disarms NOSPACE when all databases are smaller than their quota. "
-        "For CORRUPT, run `etcdup maintain verify`. If all data is the same, run `etcdup ctl -- alarm disarm`.",
+        "For CORRUPT, run `etcdup maintain repair NAME` with any member: it disarms the alarm if all data is the "
+        "same.",
         (70, 82),
     ),
     Code(
@@ -211,7 +212,8 @@ CLUSTER_CODES = (
         "Members have different data",
         "At the same revision, the hashes of the keys and values of the members differ.",
         "Clients read different values, depending on the member that answers.",
-        "Run `etcdup member replace NAME` for the member that differs from the majority.",
+        "Run `etcdup maintain repair NAME` with the member that differs from the majority. Without a majority of equal "
+        "data, restore a backup from before the fault.",
         (81,),
     ),
     Code(

@@ -161,7 +161,10 @@ def _alarm_cause(limit: Limit, spec: Spec, observed: Observed) -> Cause:
     effects: tuple[str, ...] = ("the cluster refuses writes until the alarm is disarmed",)
     if limit.kind == CORRUPT:
         effects += ("reads continue. Those through a member with wrong data return wrong values",)
-    what, disarms = f"{limit.what}: {limit.why}", limit.kind == NOSPACE and fits_cluster_file(spec, observed)
+    what = f"{limit.what}: {limit.why}"
+    disarms = (limit.kind == NOSPACE and fits_cluster_file(spec, observed)) or (
+        limit.kind == CORRUPT and bool(observed.repaired)
+    )
     return Cause(what, limit.hint, effects=effects, rules=(70, 82), by_apply=disarms, code="alarm-raised")
 
 

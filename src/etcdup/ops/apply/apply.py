@@ -19,6 +19,7 @@ from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.step_registry import LASTING
 from etcdup.core.plan.steps import (
+    DisarmCorruptAlarm,
     DisarmSpaceAlarm,
     InstallFiles,
     MoveClients,
@@ -266,7 +267,7 @@ def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | R
         for step in fresh.steps
         if not (isinstance(step, LASTING) and step.identity in done)
         # An alarm can be raised, or seen, only after the plan was confirmed. The next run disarms it.
-        and (not isinstance(step, DisarmSpaceAlarm) or step.identity in shown)
+        and (not isinstance(step, DisarmSpaceAlarm | DisarmCorruptAlarm) or step.identity in shown)
     ]
     for step in left:
         if step.identity in done:

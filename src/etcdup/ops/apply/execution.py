@@ -22,6 +22,7 @@ from etcdup.core.plan.steps import (
     CompactHistory,
     DefragmentMember,
     DetachMember,
+    DisarmCorruptAlarm,
     DisarmSpaceAlarm,
     DrainMember,
     EnableDowngrade,
@@ -56,6 +57,7 @@ from etcdup.ops.adopt.take_over import finish_take_over, give_back, take_over
 from etcdup.ops.maintain.compaction import compact_history
 from etcdup.ops.maintain.defrag import defragment
 from etcdup.ops.maintain.leadership import move_leadership
+from etcdup.ops.maintain.repair import disarm_corrupt_alarm
 from etcdup.ops.members.alarms import disarm_space_alarm
 from etcdup.ops.members.lifecycle import (
     drain,
@@ -155,6 +157,8 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await move_leadership(performer, step, observed)
         case DisarmSpaceAlarm():
             await disarm_space_alarm(performer, step, observed)
+        case DisarmCorruptAlarm():
+            await disarm_corrupt_alarm(performer, step, observed)
         case TakeSnapshot():
             await take_minor_snapshot(performer, step, observed)
         case CheckV2Store():

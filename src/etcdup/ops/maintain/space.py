@@ -1,4 +1,4 @@
-"""A snapshot of a member for `maintain space --live` and `maintain fix-space`.
+"""A snapshot of a member for `maintain space --live`, and before `maintain fix-space` and `maintain repair`.
 
 The member sends one snapshot. Its keys are not read through the API, because that would load the cluster.
 """
@@ -33,7 +33,7 @@ async def _snapshot(
     return member, await save_snapshot(client, folder, name, report=report)
 
 
-async def save_before_fix(world: World, observed: Observed, at: datetime, report: Report) -> Path:
-    """Save the data of a follower in the folder for snapshots, before its history is compacted."""
-    name = f"{world.spec.name}-before-fix-space-{at.astimezone(UTC):%Y%m%dT%H%M%SZ}.db"
+async def save_before(verb: str, world: World, observed: Observed, at: datetime, report: Report) -> Path:
+    """Save the data of a follower in the folder for snapshots, before a verb of maintenance changes the cluster."""
+    name = f"{world.spec.name}-before-{verb}-{at.astimezone(UTC):%Y%m%dT%H%M%SZ}.db"
     return (await _snapshot(world, observed, world.snapshots, name, report))[1]

@@ -1,8 +1,9 @@
 """Disarm an alarm of etcd, and wait until no member has it."""
 
 from etcdup.core.etcd.alarms import NOSPACE
-from etcdup.core.members.space import is_out_of_space
+from etcdup.core.members.limits import active_alarms
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import DisarmSpaceAlarm
 from etcdup.ops.members.members import connect_healthy_member
 from etcdup.ops.world.perform import Performer
@@ -13,14 +14,20 @@ DISARMED_TIMEOUT_S = 20.0
 
 
 async def disarm_space_alarm(performer: Performer, step: DisarmSpaceAlarm, observed: Observed) -> None:
-    """Disarm NOSPACE, and wait until every member has applied that. Members apply the request one after the other."""
+    """Disarm NOSPACE, and wait until every member has applied that."""
+    await disarm_alarm(performer, step, NOSPACE, observed)
+
+
+async def disarm_alarm(performer: Performer, step: Step, kind: str, observed: Observed) -> None:
+    """Disarm the alarms of a kind, and wait until no member reports one. Members apply that one after the other."""
 
     async def disarmed(seen: Observed) -> str:
-        return "a member still reports NOSPACE" if is_out_of_space(seen) else ""
+        raised = any(each == kind for each, _ in active_alarms(seen))
+        return f"a member still reports {kind}" if raised else ""
 
     client = await connect_healthy_member(performer.world, observed, "")
     await performer.send_request(
-        step.kind, "the cluster", "to disarm NOSPACE",
-        lambda: client.disarm(NOSPACE, timeout_s=REQUEST_TIMEOUT_S),
+        step.kind, "the cluster", f"to disarm {kind}",
+        lambda: client.disarm(kind, timeout_s=REQUEST_TIMEOUT_S),
     )  # fmt: skip
     await wait_for_condition(performer.world, observed, disarmed, DISARMED_TIMEOUT_S, ())

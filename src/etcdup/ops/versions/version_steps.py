@@ -126,8 +126,8 @@ async def verify_restart(performer: Performer, step: RestartMember, observed: Ob
     if difference := await versions.compare_hashes(clients, clock=clock):
         raise EtcdupError(
             f"after {step.host} changed to {step.version}, {difference}",
-            hint="do not run `etcdup apply`. Run `etcdup ctl -- endpoint hashkv` to compare the members again. If one "
-            "differs again, run `etcdup check`, which names the fix",
+            hint="do not run `etcdup apply`. Run `etcdup maintain verify` to compare the members again. If one differs "
+            "again from a majority, run `etcdup maintain repair NAME` with its name",
         )
     others = [seen for name, seen in observed.answering().items() if name != step.host]
     if all(seen.version.series == then.series for seen in others):

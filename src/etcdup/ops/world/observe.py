@@ -80,6 +80,7 @@ async def observe(world: World) -> Observed:
         other_leaves=leaves,
         blocked_ports=blocked,
         firewalls=firewalls,
+        repaired=world.repaired,
     )
     found = await observe_clients(world, found)
     return await observe_activity(world, found) if world.reads_activity else found

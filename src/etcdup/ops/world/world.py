@@ -78,6 +78,8 @@ class World:
     reached_ports: set[tuple[str, str, int]] = field(default_factory=set)
     # Observations include what members do with their databases. Only the verbs of maintenance need it.
     reads_activity: bool = False
+    # The member that `maintain repair` handles (Observed.repaired).
+    repaired: str = ""
     # The keys that `restore-keys` writes. A plan has only their number.
     key_job: KeyJob | None = None
     # An election or a start did not end within the wait. etcdup does not wait for it a second time.

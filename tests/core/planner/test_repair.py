@@ -1,0 +1,231 @@
+"""`maintain repair`: which member is replaced, and each reason against it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etcdup.core.audit.findings import MemberHash
+from etcdup.core.etcd.log_messages import damage_of
+from etcdup.core.members.quorum import refuse_corrupt_alarm
+from etcdup.core.observed.model import MemberSeen, MemberSilent, Observed
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.planner.repair import Evidence, Repair, decide_repair, plan_repair, same_data
+from etcdup.core.spec.model import Spec
+from tests.support.fake_world import TOKEN, spec_of
+from tests.support.initial_states import first_states
+from tests.support.observed_model import ObservedModel
+
+THREE, FIVE = spec_of(3), spec_of(5)
+NAMES = ("infra1", "infra2", "infra3", "infra4", "infra5")
+
+
+def observed_of(members: str, spec: Spec = THREE) -> Observed:
+    return ObservedModel(spec, spec).observed(next(first_states(tuple(members))))
+
+
+def hashes(values: str) -> tuple[MemberHash, ...]:
+    """Return a hash for each letter: `?` could not be read, `+` has another compaction, `-` another revision."""
+    special: Mapping[str, MemberHash] = {
+        "?": MemberHash("", why="no answer within 10 s"),
+        "+": MemberHash("", 1, 40, revision=57),
+        "-": MemberHash("", 1, 30, revision=56),
+    }
+    return tuple(
+        replace(special.get(letter, MemberHash("", ord(letter), 30, revision=57)), member=name)
+        for name, letter in zip(NAMES, values, strict=False)
+    )
+
+
+def with_alarm(observed: Observed, alarm: str) -> Observed:
+    members = {
+        name: replace(seen, alarms=(alarm,)) if isinstance(seen, MemberSeen) else seen
+        for name, seen in observed.members.items()
+    }
+    return replace(observed, members=members, repaired="infra2")
+
+
+def named(observed: Observed, name: str) -> Observed:
+    ident = next(each.member_id for each in observed.member_list if each.name == name)
+    return with_alarm(observed, f"CORRUPT on member {ident:x}")
+
+
+def decided(
+    values: str, members: str = "HHH", damage: str = "", alarm: str = "", name: str = "infra2"
+) -> str:
+    """Return the kind of the repair of a member, or the message against it."""
+    spec = THREE if len(members) == 3 else FIVE
+    observed = observed_of(members, spec)
+    observed = named(observed, alarm) if alarm else observed
+    found = decide_repair(spec, name, observed, Evidence(hashes(values), damage))
+    return found.kind if isinstance(found, Repair) else found[0].message
+
+
+@pytest.mark.parametrize("alarm", ["", "infra2"])
+@pytest.mark.parametrize(
+    ("values", "members", "outcome"),
+    [
+        ("ABA", "HHH", "replace"),
+        ("AAA", "HHH", "disarm"),
+        ("AAB", "HHH", "infra3 differs from that of infra1, infra2"),
+        ("BBA", "HHH", "infra3 differs"),
+        ("ABC", "HHH", "no majority"),
+        ("A?A", "HHH", "infra2 could not be compared"),
+        ("AA?", "HHH", "infra3 could not be compared"),
+        ("A", "HHH", "infra2 could not be compared"),
+        ("A+A", "HHH", "infra2 could not be compared"),
+        ("A-A", "HHH", "infra2 could not be compared"),
+        ("AA+", "HHH", "compacted at different revisions"),
+        ("ABAAA", "HHHHH", "replace"),
+        ("ABABA", "HHHHH", "infra4 differs"),
+        ("ABACA", "HHHHH", "infra4 differs"),
+        ("ABABC", "HHHHH", "no majority"),
+        ("ABBBA", "HHHHH", "infra1 differs"),
+    ],
+)
+def test_the_hashes_decide(values: str, members: str, outcome: str, alarm: str) -> None:
+    """An alarm, which each member can raise, changes nothing for a member that answers."""
+    if values == "A":
+        outcome = "could not be compared"
+    assert outcome in decided(values, members, alarm=alarm)
+
+
+@pytest.mark.parametrize(
+    ("members", "damage", "alarm", "outcome"),
+    [
+        ("HDH", "its database is damaged", "", "replace"),
+        ("HDH", "", "infra2", "replace"),
+        ("HDH", "", "", "its log does not say"),
+        ("HHD", "", "", "infra3 is not healthy"),
+        ("HDD", "its database is damaged", "", "are not healthy"),
+    ],
+)
+def test_a_member_that_does_not_answer(members: str, damage: str, alarm: str, outcome: str) -> None:
+    values = "".join("A" if each == "H" else "?" for each in members)
+    assert outcome in decided(values, members, damage, alarm)
+
+
+def test_two_voters_are_a_majority_only_if_their_data_is_the_same() -> None:
+    spec = spec_of(1)
+    found = decide_repair(spec, "infra1", observed_of("H", spec), Evidence(hashes("A")))
+    assert isinstance(found, Repair)
+    assert found.kind == "disarm"
+    observed = without(observed_of("HHH"), "infra3")
+    same = decide_repair(THREE, "infra2", observed, Evidence(hashes("AA")))
+    assert isinstance(same, Repair)
+    assert same.kind == "disarm"
+    other = decide_repair(THREE, "infra2", observed, Evidence(hashes("AB")))
+    assert isinstance(other, tuple)
+    assert "no majority" in other[0].message
+    assert "etcdup restore" in other[0].hint
+
+
+def without(observed: Observed, name: str) -> Observed:
+    """Return the observation of a cluster from which this member was removed."""
+    members = {
+        each: replace(seen, members=tuple(entry for entry in seen.members if entry.name != name))
+        for each, seen in observed.answering().items()
+        if each != name
+    }
+    return replace(observed, members={**members, name: MemberSilent("etcd does not run")})
+
+
+def test_a_learner_must_be_a_voter_first() -> None:
+    for name in ("infra2", "infra3"):
+        found = decide_repair(THREE, name, observed_of("HLH"), Evidence(hashes("A?A")))
+        assert isinstance(found, tuple), name
+
+
+def test_each_refusal_has_a_command() -> None:
+    for values in ("AAB", "ABC", "A?A", "AA?", "A+A", "AA+"):
+        found = decide_repair(THREE, "infra2", observed_of("HHH"), Evidence(hashes(values)))
+        assert isinstance(found, tuple)
+        assert all("`etcdup " in each.hint for each in found)
+
+
+@pytest.mark.parametrize("alarm", ["CORRUPT", "CORRUPT on member 1f"])
+def test_writes_are_accepted_again_as_soon_as_the_member_is_removed(alarm: str) -> None:
+    """The alarm has no member in most versions, or the ID of a member that was removed."""
+    observed = with_alarm(observed_of("HHH"), alarm)
+    found = decide_repair(THREE, "infra2", observed, Evidence(hashes("ABA")))
+    assert isinstance(found, Repair)
+    answer = plan_repair(THREE, found, observed, TOKEN)
+    assert isinstance(answer, Plan), answer
+    kinds = [step.kind for step in answer.steps]
+    assert kinds[:3] == ["MarkReplacement", "RemoveMember", "DisarmCorruptAlarm"]
+    assert {"SetAside", "AddLearner", "JoinMember", "PromoteMember"} <= set(kinds)
+    assert "differs" in answer.steps[0].reason
+
+
+def test_an_alarm_of_another_member_is_not_disarmed() -> None:
+    observed = named(observed_of("HHH"), "infra3")
+    answer = plan_repair(THREE, Repair("replace", "infra2", 2, "x"), observed, TOKEN)
+    assert isinstance(answer, Refusal)
+    assert "etcdup maintain repair infra3" in answer.reasons[0].hint
+
+
+def test_only_this_verb_may_change_a_cluster_with_the_alarm() -> None:
+    observed = named(observed_of("HHH"), "infra2")
+    assert refuse_corrupt_alarm(observed) == ()
+    assert "etcdup maintain repair NAME" in refuse_corrupt_alarm(replace(observed, repaired=""))[0].hint
+
+
+@given(st.text("ABC?+-", min_size=5, max_size=5), st.sampled_from(["", *NAMES]), st.sampled_from(NAMES))
+def test_a_minority_never_gets_a_right_member_replaced(values: str, alarm: str, name: str) -> None:
+    """`A` is right, and each other letter is a member with wrong data, a lie or silence. Three of five are right."""
+    if values.count("A") < 3:
+        return
+    observed = observed_of("HHHHH", FIVE)
+    observed = named(observed, alarm) if alarm else observed
+    found = decide_repair(FIVE, name, observed, Evidence(hashes(values)))
+    if isinstance(found, Repair) and found.kind == "replace":
+        assert values[NAMES.index(name)] != "A"
+        assert values.count("A") == 4
+
+
+def test_a_silent_member_is_in_no_majority() -> None:
+    observed = observed_of("HHH")
+    silent = replace(observed, members={**observed.members, "infra3": MemberSilent("no answer")})
+    assert same_data(silent, hashes("AAA")) == ("infra1", "infra2")
+    assert same_data(silent, hashes("ABA")) == ()
+    assert same_data(observed, (*hashes("AB"), *hashes("AB"))) == (), "each voter counts once"
+
+
+def other_hash(*urls: str) -> list[str]:
+    """Return what etcd logs if its data differs from that of the peers at these URLs."""
+    found = [
+        json.dumps(
+            {
+                "level": "warn",
+                "msg": "found different hash values from remote peer",
+                "remote-peer-endpoints": [url],
+            }
+        )
+        for url in urls
+    ]
+    end = "2 found data inconsistency with peers"
+    return [*found, json.dumps({"level": "fatal", "msg": "discovery failed", "error": end})]
+
+
+@pytest.mark.parametrize(
+    ("starts", "damage"),
+    [
+        ([other_hash("https://1", "https://3")], "its data differs from that of other members"),
+        ([other_hash("https://3", "https://3")], ""),
+        ([other_hash("https://1", "https://3"), ["bind: address already in use"]], ""),
+        ([["walpb: crc mismatch"], []], "its write-ahead log is corrupt"),
+        (
+            [['{"level":"panic","msg":"failed to open database","error":"invalid database"}']],
+            "its database is damaged",
+        ),
+        ([["panic: freepages: failed to get all reachable pages (page 5)"]], "its database is damaged"),
+        ([["invalid database"]], ""),
+        ([], ""),
+    ],
+)
+def test_the_log_says_that_the_data_is_damaged(starts: list[list[str]], damage: str) -> None:
+    """One peer with other data is no proof: that peer may be the wrong one."""
+    assert damage_of(starts, 2) == damage
