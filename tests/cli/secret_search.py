@@ -13,7 +13,7 @@ ANY_KEY = "PRIVATE KEY"
 VARIABLES = ("ETCDUP_CA_PASSPHRASE", "AWS_SECRET_ACCESS_KEY")
 # Folders that may contain keys, and large folders of etcd itself.
 KEY_FOLDERS = ("pki", "away", "requests")
-ETCDS_OWN = ("opt", "cache")
+ETCDS_OWN = ("opt", "cache")  # And its log: etcd 3.4 writes the password of a new user into it.
 
 
 @dataclass
@@ -53,6 +53,7 @@ class Secrets:
             *skipped,
             "--exclude=own.key",
             "--exclude=*.tar.gz",
+            "--exclude=*.wal",
             "--",
             str(self.folder),
         ]

@@ -5,6 +5,7 @@ write of a health proof is repeated here, since a change that timed out may have
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from importlib import import_module
@@ -69,6 +70,8 @@ _SNAPSHOT_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.lookahead_bytes", 4 << 20),
 )
 _NO_REVISION = 1 << 62
+# A simple token has 20 characters, and a JWT some hundred. It is sent in a header of HTTP/2.
+_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}", re.ASCII)
 
 
 def _import_grpc() -> None:
@@ -357,7 +360,10 @@ class Etcd:
     async def authenticate(self, user: str, password: str, *, timeout_s: float) -> str:
         """Log in, and return the token."""
         request = pb.AuthenticateRequest(name=user, password=password)
-        return (await self._send(self._auth.Authenticate, request, timeout_s)).token
+        token = (await self._send(self._auth.Authenticate, request, timeout_s)).token
+        if not _TOKEN.fullmatch(token):
+            raise EtcdInternalError(self.name, "the answer to the login has no token that can be sent")
+        return str(token)
 
     async def _call(
         self, rpc: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout_s: float
@@ -386,6 +392,10 @@ class Etcd:
         """
         try:
             return await self._send(rpc, request, timeout_s)
+        except EtcdUnavailable:
+            if self._login is not None:
+                self._login.forget(self._login.token)
+            raise
         except AuthRequired as refused:
             if self._login is None:
                 raise
@@ -403,9 +413,12 @@ class Etcd:
         token: str = "",
     ) -> Response:
         try:
-            return await rpc(request, timeout=timeout_s, metadata=_metadata(token))
+            answer: Response | None = await rpc(request, timeout=timeout_s, metadata=_metadata(token))
         except grpc.aio.AioRpcError as error:
             raise translate(self.name, error.code().name, error.details() or "", timeout_s) from error
+        if answer is None:  # grpc.aio returns this for bytes that are no message of this kind.
+            raise EtcdInternalError(self.name, "the answer is no message of etcd")
+        return answer
 
 
 def _metadata(token: str) -> tuple[tuple[str, str], ...]:

@@ -60,7 +60,7 @@ class Login:
         return self.token
 
     def forget(self, used: str) -> None:
-        """Log in again before the next request that needs it, because a request with this token had no answer.
+        """Log in again before the next request that needs it: a request had no answer, or the connection broke.
 
         A token contains the raft index of its login, and a member waits until it has reached this index. After a
         restore, the indexes begin again, so that it would wait in vain.
