@@ -221,6 +221,32 @@ async def test_an_unreachable_host_is_not_said_to_be_taken_over(start: Start) ->
     assert "cannot be reached" in refusal.reasons[0].message
 
 
+async def test_a_host_that_a_killed_adoption_left_out_must_be_adopted_first(tmp_path: Path) -> None:
+    """After the last step, its member would be cut off from the others at their next restart."""
+    own = tmp_path / "operator"
+    own.mkdir()
+    network = await foreign_network(SPEC, own)
+    await kill_after(4, network, adopt(SPEC, network, own))
+    left = [name for name, machine in network.machines.items() if not machine.file("/etc/etcd/etcdup.json")]
+    assert left
+    assert len(left) < len(SPEC.hosts)
+    with pytest.raises(RefusedError, match=left[0]) as refused:
+        await take_over(SPEC, network, own)
+    assert "etcdup adopt" in refused.value.hint
+    await adopt(SPEC, network, own)
+    await take_over(SPEC, network, own)
+    await assert_managed(network, own)
+
+
+async def test_a_taken_member_that_stopped_is_started_as_the_hint_says(start: Start) -> None:
+    network, folder = start.parts
+    await take_over(SPEC, network, folder, ("infra2",))
+    network.machines["infra2"].process = None
+    plan = await make_plan(SPEC, network, folder)
+    assert isinstance(plan, Plan)
+    assert any("`systemctl start etcd` on infra2" in note for note in plan.notes)
+
+
 async def test_a_taken_host_that_is_not_in_the_file_must_be_written_back(tmp_path: Path) -> None:
     """The last step would leave it with the settings and the marker of a host that waits."""
     own, wide = tmp_path / "operator", spec_of(5)

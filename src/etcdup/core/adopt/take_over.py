@@ -10,6 +10,7 @@ from datetime import timedelta
 from etcdup.core.adopt.foreign_unit import ForeignMember
 from etcdup.core.certs.issue import certificate_steps
 from etcdup.core.maintain.leadership import leader_name
+from etcdup.core.members.member_list import entry_of, member_list
 from etcdup.core.members.quorum import refuse_corrupt_alarm, refuse_restart, unhealthy
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.observed.model import Observed, Unreachable
@@ -102,6 +103,7 @@ def _has_begun(found: ForeignMember | tuple[Refused, ...]) -> bool:
 def _refuse(spec: Spec, observed: Observed, waiting: Sequence[str], foreign: Foreign) -> Iterator[Refused]:
     for name, unreachable in sorted(observed.unreachable().items()):
         yield _refuse_unreachable(name, unreachable)
+    yield from _refuse_unadopted(spec, observed)
     for name in observed.adopted:
         if name in observed.leaving:
             message = f"{name} is not in cluster.yaml, and its take-over is not finished"
@@ -124,6 +126,17 @@ def _refuse(spec: Spec, observed: Observed, waiting: Sequence[str], foreign: For
         if member is not None and member.version != spec.version:
             message = f"{name} runs etcd {member.version}, and cluster.yaml has {spec.version}"
             yield Refused(message, "write the version that runs: a take-over never changes it", name)
+
+
+def _refuse_unadopted(spec: Spec, observed: Observed) -> Iterator[Refused]:
+    """Refuse members on hosts without a marker: the last step would require peer certificates that they do not have."""
+    members = member_list(observed)
+    for host in spec.hosts:
+        seen = observed.reachable().get(host.name)
+        if seen is not None and seen.marker is None and entry_of(spec, host, members) is not None:
+            message = f"{host.name} has a member of this cluster, and is not adopted"
+            hint = "run `etcdup adopt` with all hosts first: it writes the markers that are missing"
+            yield Refused(message, hint, host.name, (6,))
 
 
 def _snapshot_steps(spec: Spec, observed: Observed) -> list[Step]:

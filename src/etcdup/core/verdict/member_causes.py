@@ -95,9 +95,14 @@ def _causes_on(spec: Spec, observed: Observed, name: str, seen: HostSeen, *, for
 def _silent_cause(spec: Spec, name: str, seen: HostSeen, silent: MemberSilent) -> Cause:
     unit = seen.unit
     if seen.is_adopted:
+        taken = seen.marker is not None and seen.marker.adopted == "taken"
         hint = (
-            f"on {name}, start etcd with the unit or the tool that ran it until now. If the machine is lost, run "
-            f"`etcdup member replace {name} --address ADDRESS`"
+            f"run `systemctl start etcd` on {name}"
+            if taken
+            else (
+                f"on {name}, start etcd with the unit or the tool that ran it until now. If the machine is lost, run "
+                f"`etcdup member replace {name} --address ADDRESS`"
+            )
         )
         return Cause(f"{name}: {silent.why}", hint, (name,), rules=(11,), code="member-silent")
     if unit.is_running:
