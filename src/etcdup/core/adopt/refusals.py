@@ -82,7 +82,10 @@ def _of_settings(name: str, settings: Settings) -> Iterator[Refused]:
         message = (
             f"{name}: the members send plain http to each other ({', '.join(peers)}); etcdup runs TLS only"
         )
-        hint = "a change member by member would lose the quorum: restore a snapshot with `etcdup restore` instead"
+        hint = (
+            "change one member after the other to https by a second port: `From plain http to https between members` "
+            "in docs/guides/adopt.md has the commands"
+        )
         yield Refused(one_line(message), hint, name)
     elif is_on(settings, "peer-auto-tls"):
         message = f"{name}: members accept any certificate of each other (peer-auto-tls)"
