@@ -1,6 +1,9 @@
 """No output contains what a terminal acts on: not in text, in JSON, in the journal or in the log file."""
 
 import json
+import ssl
+import subprocess
+import sys
 import unicodedata
 from collections import Counter
 from dataclasses import fields, is_dataclass, replace
@@ -35,6 +38,7 @@ from etcdup.ops.world.journal import Journal
 from tests.hostile.test_markers import SPEC, observed_of
 from tests.support.fake_world import TOKEN
 
+CORPUS = Path(__file__).parent / "fuzz/corpus/certs"
 ATTACKS = [
     "\x1b[1A\x1b[2K\x1b[32mok: all 3 hosts verified\x1b[0m",
     "\x1b]52;c;ZXZpbA==\x07",
@@ -181,3 +185,19 @@ def test_keys_of_a_backup_and_of_the_cluster(attack: str) -> None:
     for text in (*map(to_terminal, shown), facts):
         assert is_safe(text)
         assert "secret" not in text
+
+
+def test_no_library_warns_of_a_certificate_on_the_terminal(tmp_path: Path) -> None:
+    """cryptography warns of a serial number below zero, with the path and the line of the code."""
+    der = (CORPUS / "cert-der").read_bytes()
+    assert der.count(b"\x02\x01\x07") == 1
+    pem = ssl.DER_cert_to_PEM_cert(der.replace(b"\x02\x01\x07", b"\x02\x01\x87")).encode()
+    (tmp_path / "ca.pem").write_bytes(pem)
+    (tmp_path / "cluster.yaml").write_text(
+        "name: prod\nversion: 3.6.14\nhosts: [{name: infra1, address: 10.0.0.1}]\n"
+        "tls: {mode: provided, ca: ca.pem, cert: ca.pem, key: ca.pem}\n"
+    )
+    argv = [sys.executable, "-m", "etcdup", "validate"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert "ca.pem" in done.stderr + done.stdout, "it was read"
+    assert "Warning" not in done.stderr
