@@ -4,7 +4,9 @@ At the end the faults are over, and a careful operator follows the hints. The cl
 the file, or first of the previous file. No acknowledged write may be missing.
 """
 
+import asyncio
 import random
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -35,6 +37,7 @@ from tests.flows.random_sequences.verbs import (
     undo_restore,
 )
 from tests.flows.random_sequences.watched_network import WatchedNetwork
+from tests.flows.test_lost_lock import ASLEEP_S, HEALTH_PROOFS
 from tests.support.fake_world import make_plan, spec_of
 
 HOSTS = ((1, 2, 3), (1, 2, 3, 4, 5), (2, 3, 4), (1, 2, 3, 4), (1,), (3, 4, 5))
@@ -86,17 +89,26 @@ class Sequence:
     undoing: bool = False
     wiped: str = ""
     spoiled: str = ""
+    slept_at: int | None = None
+
+    def __post_init__(self) -> None:
+        # Numbers of its own: a sequence in which no operator sleeps stays the same.
+        self.sleeper = random.Random(f"sleep {self.rng.getstate()[1][0]}")
 
     async def run(self) -> None:
         """Form a cluster, do random actions, and let the cluster settle."""
-        for number in range(1, MACHINES + 1):
-            self.network.add(f"infra{number}")
-        await self._verb("apply", apply_file)
+        await self.form()
         first = {each.cluster_id for each in self.network.serving()}
         for _ in range(ACTIONS):
             await self._act()
         await self._settle()
         self._judge(first)
+
+    async def form(self) -> None:
+        """Form the first cluster."""
+        for number in range(1, MACHINES + 1):
+            self.network.add(f"infra{number}")
+        await self._verb("apply", apply_file)
 
     # Actions
 
@@ -132,9 +144,14 @@ class Sequence:
         self.history.append(f"edit: {self.file}")
 
     def _choose_verb(self) -> tuple[str, Verb]:
+        verbs, weights = self._verbs()
+        return self.rng.choices(verbs, weights)[0]
+
+    def _verbs(self) -> tuple[list[tuple[str, Verb]], list[int]]:
+        """Return the verbs that the operator may type, and how likely each is."""
         host = f"infra{self.rng.choice(self.file.hosts)}"
-        return self.rng.choices(
-            (
+        return (
+            [
                 ("apply", apply_file),
                 ("member replace " + host, replace_member(host)),
                 ("certs renew", renew_certs),
@@ -152,9 +169,9 @@ class Sequence:
                 ("maintain move-leader", move_leader),
                 ("restore-keys", restore_old_keys),
                 ("maintain repair " + (self.spoiled or host), repair_member(self.spoiled or host)),
-            ),
-            weights=(12, 3, 2, 2, 2, 1, 1, 2, 1, 1, 1, 1, 2, 2, 1, 1, 3),
-        )[0]
+            ],
+            [12, 3, 2, 2, 2, 1, 1, 2, 1, 1, 1, 1, 2, 2, 1, 1, 3],
+        )
 
     async def _verb(self, name: str, verb: Verb) -> bool:
         """Run a verb. Return whether it did all that it had to do."""
@@ -171,6 +188,7 @@ class Sequence:
         except AssertionError as error:  # a refusal of a verb that another flow runs
             end = f"refused: {str(error)[:300]}"
         self.history.append(f"{name} ({len(self.network.commands)} commands): {end}")
+        self._judge_sleep()
         if end == "done" and verb is apply_file:
             self.settled = self.file
         changed = bool(self.network.commands)
@@ -188,6 +206,50 @@ class Sequence:
         if self.rng.random() < 0.4:
             host = self._random_host()
             self.network.at(self.rng.randint(1, LAST_CUT), lambda: self._harm(host))
+
+        if self.sleeper.random() < 0.15:
+            self.network.asleep_after = self.sleeper.randint(0, LAST_CUT // 3)
+            self.network.sleep_operator = self._sleep
+
+    def _sleep(self) -> None:
+        """Let the operator sleep, and another one work: the hosts release the lock of the first one."""
+        self.network.stand_still(ASLEEP_S, is_counted=self.sleeper.random() < 0.5)
+        self.network.cut_after = None
+        name, verb = self._choose_other_verb()
+        other = Operator(self.file.spec(), self.network, self.folder, 1000 + self.runs)
+        thread = threading.Thread(target=self._run_as_other_operator, args=(name, verb, other))
+        thread.start()
+        thread.join()
+        self.slept_at = len(self.network.commands)
+
+    def _choose_other_verb(self) -> tuple[str, Verb]:
+        """Return what another operator does meanwhile. It takes the lock."""
+        return "apply", apply_file
+
+    def _run_as_other_operator(self, name: str, verb: Verb, other: Operator) -> None:
+        begin = len(self.network.commands)
+        try:
+            asyncio.run(self._run_other(verb, other))
+            end = "done"
+        except (EtcdupError, AssertionError) as error:
+            end = f"{type(error).__name__}: {str(error)[:300]}"
+        if verb is apply_file and len(self.network.commands) > begin:
+            self.settled = self.file
+        self.history.append(
+            f"  the operator sleeps after {begin} commands, and another one runs {name} "
+            f"({len(self.network.commands) - begin} commands): {end}"
+        )
+
+    async def _run_other(self, verb: Verb, other: Operator) -> None:
+        await verb(other)
+
+    def _judge_sleep(self) -> None:
+        """The run that slept may prove the health of members, and nothing else."""
+        self.network.sleep_operator = None
+        if self.slept_at is not None:
+            done = set(self.network.commands[self.slept_at :]) - HEALTH_PROOFS
+            assert not done, f"after its sleep, the operator did {done}\n{self.story()}"
+        self.slept_at = None
 
     def _harm(self, host: str) -> None:
         harms = (

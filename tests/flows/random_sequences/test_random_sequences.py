@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.random_sequences.adopted import AdoptedSequence
 from tests.flows.random_sequences.sequence import Sequence
 
 SEQUENCES = int(os.environ.get("ETCDUP_TEST_SEQUENCES", "20"))
@@ -15,3 +16,8 @@ FIRST = int(os.environ.get("ETCDUP_TEST_FIRST_SEED", "0"))
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEQUENCES))
 async def test_what_must_always_hold(tmp_path: Path, seed: int) -> None:
     await Sequence(random.Random(seed), tmp_path).run()
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEQUENCES))
+async def test_what_must_always_hold_for_a_cluster_of_another_tool(tmp_path: Path, seed: int) -> None:
+    await AdoptedSequence(random.Random(seed), tmp_path).run()

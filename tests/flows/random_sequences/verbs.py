@@ -32,7 +32,7 @@ from tests.flows.test_repair import repair
 from tests.flows.test_restore import snapshot_in
 from tests.flows.test_restore_keys import history_in, restore_keys
 from tests.flows.test_undo_restore import undo_restore as undo
-from tests.support.fake_world import TOKEN, RecordingReporter, aside, planner_of, world_of
+from tests.support.fake_world import TOKEN, RecordingReporter, aside, lock_of, planner_of, world_of
 
 RENEW_ALL_DAYS = 100_000
 
@@ -56,12 +56,12 @@ Answer = Callable[[Observed], Plan | Refusal]
 
 async def apply_file(operator: Operator) -> None:
     planner = with_confirmed_endpoints(operator.spec, planner_of(operator.spec))
-    await _carry_out(operator, planner, proved=True)
+    await carry_out(operator, planner, proved=True)
 
 
 async def renew_certs(operator: Operator) -> None:
     chosen = certs_to_renew(operator.spec, await observe(operator.world()), RENEW_ALL_DAYS)
-    await _carry_out(operator, lambda fresh: plan_renewal(operator.spec, fresh, chosen), proved=False)
+    await carry_out(operator, lambda fresh: plan_renewal(operator.spec, fresh, chosen), proved=False)
 
 
 def revoke_certs(name: str) -> Verb:
@@ -70,16 +70,14 @@ def revoke_certs(name: str) -> Verb:
         observed = await observe(world)
         issued = {**world.pki.archived_certs(), **observed.pki.certs}
         chosen = certs_to_revoke(name, issued, observed.at)
-        await _carry_out(operator, lambda fresh: plan_revocation(operator.spec, fresh, chosen), proved=False)
+        await carry_out(operator, lambda fresh: plan_revocation(operator.spec, fresh, chosen), proved=False)
 
     return run
 
 
 async def rotate_ca(operator: Operator) -> None:
     stage = next_stage(operator.spec, await observe(operator.world()), TOKEN)
-    await _carry_out(
-        operator, lambda fresh: plan_ca_rotation(operator.spec, fresh, TOKEN, stage), proved=True
-    )
+    await carry_out(operator, lambda fresh: plan_ca_rotation(operator.spec, fresh, TOKEN, stage), proved=True)
 
 
 def replace_member(name: str) -> Verb:
@@ -92,7 +90,7 @@ def replace_member(name: str) -> Verb:
         def planner(fresh: Observed) -> Plan | Refusal:
             return plan_replacement(spec, name, member_id, fresh, TOKEN)
 
-        await _carry_out(operator, with_confirmed_endpoints(spec, planner), proved=True)
+        await carry_out(operator, with_confirmed_endpoints(spec, planner), proved=True)
 
     return run
 
@@ -104,16 +102,14 @@ def restart_members(*names: str) -> Verb:
         spec = operator.spec
         chosen = names or tuple(host.name for host in spec.hosts)
         before = observe_starts(chosen, await observe(operator.world()))
-        await _carry_out(
-            operator, lambda fresh: plan_restart(spec, fresh, "fresh-token", before), proved=True
-        )
+        await carry_out(operator, lambda fresh: plan_restart(spec, fresh, "fresh-token", before), proved=True)
 
     return run
 
 
 def drain_member(name: str) -> Verb:
     async def run(operator: Operator) -> None:
-        await _carry_out(operator, lambda fresh: plan_drain(operator.spec, name, fresh, TOKEN), proved=False)
+        await carry_out(operator, lambda fresh: plan_drain(operator.spec, name, fresh, TOKEN), proved=False)
 
     return run
 
@@ -121,7 +117,7 @@ def drain_member(name: str) -> Verb:
 async def delete_archives(operator: Operator) -> None:
     spec, first = operator.spec, await observe(operator.world())
     chosen = {(name, path) for name, seen in first.reachable().items() for path in seen.archives}
-    await _carry_out(
+    await carry_out(
         operator, lambda fresh: plan_delete_archives(spec, fresh, chosen, with_undo=False), proved=False
     )
 
@@ -129,7 +125,7 @@ async def delete_archives(operator: Operator) -> None:
 async def defragment_all(operator: Operator) -> None:
     spec = operator.spec
     names = [host.name for host in spec.hosts]
-    await _carry_out(
+    await carry_out(
         operator, lambda fresh: plan_defrag(spec, fresh, names, every=True), proved=False, reads_activity=True
     )
 
@@ -141,7 +137,7 @@ async def fix_space(operator: Operator) -> None:
 async def move_leader(operator: Operator) -> None:
     spec, first = operator.spec, await observe(operator.world())
     target = best_follower(first)
-    await _carry_out(
+    await carry_out(
         operator, lambda fresh: plan_move_leader(spec, fresh, target), proved=False, reads_activity=True
     )
 
@@ -158,7 +154,7 @@ def repair_member(name: str) -> Verb:
 async def restore_backup(operator: Operator) -> None:
     spec, snapshot = operator.spec, snapshot_in(operator.folder)
     token = restore_token(spec, await observe(operator.world()), f"prod-restored-{operator.run}")
-    await _carry_out(
+    await carry_out(
         operator,
         lambda fresh: plan_restore(spec, fresh, snapshot, token, aside(operator.run)),
         proved=True,
@@ -187,9 +183,10 @@ def recover_without(fenced: tuple[str, ...]) -> Verb:
     return run
 
 
-async def _carry_out(
+async def carry_out(
     operator: Operator, planner: Answer, *, proved: bool, reads_activity: bool = False
 ) -> None:
+    """Plan and apply a change under the lock of the cluster, as `etcdup` does."""
     world = operator.world()
     world.reads_activity = reads_activity
     plan = planner(await observe(world))
@@ -197,7 +194,8 @@ async def _carry_out(
         raise_refusal(plan)
     with Journal.in_folder(operator.folder, operator.spec.name) as journal:
         reporter = RecordingReporter([])
-        if proved:
-            await apply(world, plan, planner, reporter, journal)
-        else:
-            await apply_without_proof(world, plan, planner, reporter, journal)
+        async with lock_of(world, operator.network) as world.lock:
+            if proved:
+                await apply(world, plan, planner, reporter, journal)
+            else:
+                await apply_without_proof(world, plan, planner, reporter, journal)

@@ -1,5 +1,6 @@
 """A network of fake machines that judges each command: did it take the quorum away, or lose a write?"""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from etcdup.testing.cluster import FakeCluster
@@ -14,7 +15,8 @@ class WatchedNetwork(FakeNetwork):
     """Writes one key after each command, as a client would, and records each broken promise.
 
     `acknowledged` has the keys of each cluster by its ID. `stops_members`: the running verb stops all members on
-    purpose, as a restore does.
+    purpose, as a restore does. `sleep_operator` is done at the end of a round trip after `asleep_after` commands, while
+    etcdup has the lock: within a round trip no other operator acts.
     """
 
     broken: list[str] = field(default_factory=list)
@@ -23,11 +25,20 @@ class WatchedNetwork(FakeNetwork):
     stops_members: bool = False
     last_fault: int = -UNSEEN_COMMANDS
     written: int = 0
+    asleep_after: int = 0
+    sleep_operator: Callable[[], None] | None = None
 
     def count(self, name: str, argv: tuple[str, ...]) -> None:
         self._judge(f"{name}: {' '.join(argv)[:120]}")
         super().count(name, argv)
         self.served = bool(self.serving())
+
+    def end_round_trip(self) -> None:
+        super().end_round_trip()
+        is_locked = any(machine.locks for machine in self.machines.values())
+        if self.sleep_operator is not None and is_locked and len(self.commands) >= self.asleep_after:
+            sleep, self.sleep_operator = self.sleep_operator, None
+            sleep()
 
     def begin_command(self, *, stops_members: bool) -> None:
         """Forget the earlier faults and the restrictions of the last verb."""
