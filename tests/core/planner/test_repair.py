@@ -13,7 +13,15 @@ from etcdup.core.etcd.log_messages import damage_of
 from etcdup.core.members.quorum import refuse_corrupt_alarm
 from etcdup.core.observed.model import MemberSeen, MemberSilent, Observed
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.planner.repair import Evidence, Repair, decide_repair, plan_repair, same_data
+from etcdup.core.plan.steps import RemoveMember
+from etcdup.core.planner.repair import (
+    Evidence,
+    Repair,
+    decide_repair,
+    plan_repair,
+    refuse_other_changes,
+    same_data,
+)
 from etcdup.core.spec.model import Spec
 from tests.support.fake_world import TOKEN, spec_of
 from tests.support.initial_states import first_states
@@ -165,6 +173,14 @@ def test_an_alarm_of_another_member_is_not_disarmed() -> None:
     answer = plan_repair(THREE, Repair("replace", "infra2", 2, "x"), observed, TOKEN)
     assert isinstance(answer, Refusal)
     assert "etcdup maintain repair infra3" in answer.reasons[0].hint
+
+
+def test_other_members_are_not_changed_at_the_same_time() -> None:
+    """The plan could be refused half-way, with the member removed and the alarm still active."""
+    with_removal = Plan("prod", (RemoveMember(host="infra3", member_id="3", reason="x"),))
+    (reason,) = refuse_other_changes(with_removal, "infra2")
+    assert "`etcdup maintain repair infra2`" in reason.hint
+    assert refuse_other_changes(with_removal, "infra3") == ()
 
 
 def test_only_this_verb_may_change_a_cluster_with_the_alarm() -> None:

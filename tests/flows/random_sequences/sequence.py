@@ -370,7 +370,8 @@ class Sequence:
         if self.rebuilt:
             verbs.append(("restore --undo", undo_restore) if self.undoing else ("restore", restore_backup))
         alarms = {alarm for cluster in self.network.serving() for alarm in cluster.alarms}
-        if any(cluster.hashes.keys() & cluster.members.keys() for cluster in self.network.serving()):
+        wrong = any(cluster.hashes.keys() & cluster.members.keys() for cluster in self.network.serving())
+        if wrong or any(alarm.startswith("CORRUPT") for alarm in alarms):
             verbs.append((f"maintain repair {self.spoiled}", repair_member(self.spoiled)))
         if alarms:
             verbs.append(("maintain fix-space", fix_space))

@@ -16,7 +16,7 @@ from etcdup.core.members.quorum import healthy, quorum_of, unhealthy, voter_coun
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import DisarmCorruptAlarm, RemoveMember
+from etcdup.core.plan.steps import AddLearner, DisarmCorruptAlarm, RemoveMember
 from etcdup.core.planner.planner import plan
 from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.spec.model import Spec
@@ -111,7 +111,31 @@ def plan_repair(spec: Spec, repair: Repair, observed: Observed, token: str) -> P
             answer = Plan(spec.name)
     if isinstance(answer, Refusal):
         return answer
+    if repair.kind == "replace" and (reasons := refuse_other_changes(answer, repair.member)):
+        return Refusal(spec.name, reasons)
     return replace(answer, steps=(*_with_disarm(answer.steps, repair, observed),))
+
+
+def refuse_other_changes(answer: Plan, name: str) -> tuple[Refused, ...]:
+    """Refuse to repair a member while cluster.yaml also changes other members: that can be refused half-way."""
+    other = next(
+        (
+            step.host
+            for step in answer.steps
+            if isinstance(step, AddLearner | RemoveMember) and step.host != name
+        ),
+        "",
+    )
+    if not other:
+        return ()
+    return (
+        Refused(
+            f"cluster.yaml also adds or removes {other}, and only the data of {name} is repaired",
+            hint=f"write the present members into cluster.yaml, run `etcdup maintain repair {name}`, then change them",
+            host=other,
+            rules=(34,),
+        ),
+    )
 
 
 def _with_disarm(steps: tuple[Step, ...], repair: Repair, observed: Observed) -> Iterator[Step]:
