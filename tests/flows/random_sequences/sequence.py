@@ -344,12 +344,19 @@ class Sequence:
     async def _settle(self) -> None:
         self._heal()
         await self.network.sleep(60)
-        for file in (self.file, self.settled, *(replace(self.file, version=each) for each in VERSIONS)):
+        others = (replace(self.file, version=each) for each in VERSIONS)
+        for file in (self.file, self.settled, *others, self._present()):
             self.history.append(f"settle with {file}")
             self.file = file
             if await self._reaches_empty_plan():
                 return
         raise LockedOut(self.story())
+
+    def _present(self) -> File:
+        """Return the file with the present members: during CORRUPT, the hints say to write them back."""
+        names = {member.name for cluster in self.network.serving() for member in cluster.voters.values()}
+        numbers = sorted(int(name.removeprefix("infra")) for name in names)
+        return replace(self.file, hosts=tuple(numbers) or self.file.hosts)
 
     async def _reaches_empty_plan(self) -> bool:
         for _ in range(ATTEMPTS):
