@@ -7,9 +7,10 @@ the file, or first of the previous file. No acknowledged write may be missing.
 import asyncio
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 from etcdup.core.plan.plan import Plan
@@ -41,6 +42,7 @@ from tests.flows.test_lost_lock import ASLEEP_S, HEALTH_PROOFS
 from tests.support.fake_world import make_plan, spec_of
 
 HOSTS = ((1, 2, 3), (1, 2, 3, 4, 5), (2, 3, 4), (1, 2, 3, 4), (1,), (3, 4, 5))
+LARGE_QUOTA = "etcd: {quota: 8GiB}\n"
 VERSIONS = ("3.5.33", "3.6.14", "3.7.1")
 SETTINGS = ("", "etcd: {heartbeat_ms: 110, election_ms: 1100}\n", "etcd: {quota: 4GiB}\n")
 WRONG_CLOCKS_S = (-3 * 3600.0, 3 * 3600.0, 250 * 86400.0)
@@ -344,19 +346,23 @@ class Sequence:
     async def _settle(self) -> None:
         self._heal()
         await self.network.sleep(60)
-        others = (replace(self.file, version=each) for each in VERSIONS)
-        for file in (self.file, self.settled, *others, self._present()):
+        for file in self._files_of_hints():
             self.history.append(f"settle with {file}")
             self.file = file
             if await self._reaches_empty_plan():
                 return
         raise LockedOut(self.story())
 
-    def _present(self) -> File:
-        """Return the file with the present members: during CORRUPT, the hints say to write them back."""
+    def _files_of_hints(self) -> Iterator[File]:
+        """Yield the files that a careful operator tries: the hints say to write members, version or quota back."""
         names = {member.name for cluster in self.network.serving() for member in cluster.voters.values()}
-        numbers = sorted(int(name.removeprefix("infra")) for name in names)
-        return replace(self.file, hosts=tuple(numbers) or self.file.hosts)
+        present = tuple(sorted(int(name.removeprefix("infra")) for name in names)) or self.file.hosts
+        yield from (last := self.file, self.settled)
+        for hosts, version in product(
+            (last.hosts, present), dict.fromkeys((self.settled.version, *VERSIONS))
+        ):
+            yield File(hosts, version, last.settings)
+            yield File(hosts, version, LARGE_QUOTA)
 
     async def _reaches_empty_plan(self) -> bool:
         for _ in range(ATTEMPTS):
