@@ -66,6 +66,10 @@ def main() -> int:
             _add_backups(
                 arguments.runs, version, arguments.only, arguments.s3 or default_store(), works, verdicts
             )
+        if arguments.only in (None, "adopt"):
+            _add_adoptions(arguments.runs, version, works, verdicts)
+        if arguments.only in (None, "maintain"):
+            _add_maintenance(arguments.runs, version, works, verdicts)
     except (CannotRun, LabError, etcd_binaries.NoBinaries) as error:
         print(f"the bench could not run: {error}", file=sys.stderr)
         return 2
