@@ -168,11 +168,18 @@ def test_writes_are_accepted_again_as_soon_as_the_member_is_removed(alarm: str) 
     assert "differs" in answer.steps[0].reason
 
 
-def test_an_alarm_of_another_member_is_not_disarmed() -> None:
+def test_an_alarm_that_names_a_right_member_does_not_prevent_the_repair() -> None:
+    """While the leader has the wrong data, an older etcd names a follower."""
     observed = named(observed_of("HHH"), "infra3")
     answer = plan_repair(THREE, Repair("replace", "infra2", 2, "x"), observed, TOKEN)
+    assert isinstance(answer, Plan), answer
+    assert "DisarmCorruptAlarm" in [step.kind for step in answer.steps]
+
+
+def test_an_alarm_of_a_member_that_cannot_be_compared_is_not_disarmed() -> None:
+    answer = plan_repair(THREE, Repair("disarm", "infra2"), named(observed_of("HHD"), "infra3"), TOKEN)
     assert isinstance(answer, Refusal)
-    assert "etcdup maintain repair infra3" in answer.reasons[0].hint
+    assert "etcdup status" in answer.reasons[0].hint
 
 
 def test_other_members_are_not_changed_at_the_same_time() -> None:
@@ -239,6 +246,12 @@ def other_hash(*urls: str) -> list[str]:
         ),
         ([["panic: freepages: failed to get all reachable pages (page 5)"]], "its database is damaged"),
         ([["invalid database"]], ""),
+        ([["walpb: crc mismatch"], ["ready to serve client requests", "received signal"]], ""),
+        ([["walpb: crc mismatch", "ready to serve client requests"]], ""),
+        (
+            [["ready to serve client requests", "panic: Page expected to be: 7, but self identifies as 0"]],
+            "its database is damaged",
+        ),
         ([], ""),
     ],
 )

@@ -89,7 +89,8 @@ async def _carry_out(
         hashes, why = await compare_voters(world, await observe(world))
     _show_hashes(run, hashes)
     if why:
-        raise EtcdupError(f"{found.member} was replaced, and {why}", hint=COMPARE_HINT)
+        done = "the alarm was disarmed" if found.kind == "disarm" else f"{found.member} was replaced"
+        raise EtcdupError(f"{done}, and {why}", hint=COMPARE_HINT)
 
 
 def _planner(session: Session, found: Repair) -> Planner:

@@ -21,6 +21,8 @@ class Meaning(NamedTuple):
 # etcd compares its data with that of its peers before it serves, and ends if one differs. Each peer has its own line.
 _DIFFERS = "found data inconsistency with peers"
 _OTHER_HASH = "found different hash values from remote peer"
+# The data of a member is loaded and compared before etcd writes this.
+_SERVES = "ready to serve client requests"
 _DAMAGED_DATABASE = Meaning(
     "its database is damaged",
     "run `etcdup maintain repair HOST`: a new member copies the data of the others. If they have no quorum, run "
@@ -283,13 +285,22 @@ def damage_of(starts: Sequence[Sequence[str]], peers: int) -> str:
     """Return how the data of a member is damaged, from the newest start with a known reason; empty if it is not.
 
     The data differs from that of at least so many `peers`: a member also ends if only one peer has other data, and that
-    peer may be the wrong one.
+    peer may be the wrong one. Damage before the member served again is over: its data was replaced.
     """
     for lines in reversed(starts):
-        if known := explain_log(lines):
-            is_alone = _DIFFERS in known[1] and len(_differing_peers(lines)) < peers
+        last = _lines_after_service(lines)
+        if known := explain_log(last):
+            is_alone = _DIFFERS in known[1] and len(_differing_peers(last)) < peers
             return known[0].problem if known[0].is_damage and not is_alone else ""
+        if len(last) < len(lines):
+            return ""
     return ""
+
+
+def _lines_after_service(lines: Sequence[str]) -> Sequence[str]:
+    """Return the lines after the last one that reports that the member serves clients; all lines if none does."""
+    served = [at for at, line in enumerate(lines, start=1) if _SERVES in line]
+    return lines[served[-1] :] if served else lines
 
 
 def _differing_peers(lines: Sequence[str]) -> set[str]:

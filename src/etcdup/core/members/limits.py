@@ -9,7 +9,7 @@ from etcdup.core.etcd.alarms import CORRUPT, NOSPACE
 from etcdup.core.etcd.login_errors import NO_PASSWORD, NOT_ACCEPTED
 from etcdup.core.host.settings import CLIENT_AUTH_VARIABLE
 from etcdup.core.members.member_list import member_list, name_of
-from etcdup.core.members.quorum import CORRUPT_HINT
+from etcdup.core.members.quorum import CORRUPT_HINT, healthy
 from etcdup.core.members.space import fits_cluster_file, full_members
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.plan.plan import Refused
@@ -121,20 +121,21 @@ def is_named_corrupt(name: str, observed: Observed) -> bool:
 
 
 def refuse_disarm_corrupt(name: str, observed: Observed) -> tuple[Refused, ...]:
-    """Allow to disarm CORRUPT if it names no other member than this one. It can name one that was removed.
+    """Allow to disarm CORRUPT unless it names another member whose data cannot be compared now.
 
-    The step itself compares the data before.
+    The step itself compares the data before. So an alarm that names a member with the right data is disarmed too:
+    while the leader has the wrong data, etcd before 3.4.23 and 3.5.7 names a follower.
     """
     return tuple(
         Refused(
-            f"the CORRUPT alarm names {other}, and not {name}",
-            hint="run `etcdup maintain verify` to compare the data of all members, then run `etcdup maintain repair "
-            f"{other}`, which disarms the alarm also if the data of {other} is right",
+            f"the CORRUPT alarm names {other}, which is not healthy, so its data cannot be compared",
+            hint=f"run `etcdup status` to see why, and bring {other} back. Or run `etcdup maintain repair {other}`, if "
+            "its data is damaged",
             host=other,
             rules=(82,),
         )
         for other in _named_by(CORRUPT, observed)
-        if other != name
+        if other not in (name, *healthy(observed))
     )
 
 

@@ -439,7 +439,7 @@ class DisarmSpaceAlarm(Step):
 class DisarmCorruptAlarm(Step):
     """Compare the data of all voters, and disarm CORRUPT if it is the same (rule 82).
 
-    `member` is the member that is repaired. An alarm that names another member stays.
+    `member` is the member that is repaired.
     """
 
     member: str
