@@ -154,6 +154,23 @@ def test_each_refusal_has_a_command() -> None:
         assert all("`etcdup " in each.hint for each in found)
 
 
+@pytest.mark.parametrize(
+    ("values", "hint"),
+    [
+        ("AAB", "`etcdup maintain repair infra3`"),
+        ("AABAA", "`etcdup maintain repair infra3`"),
+        ("ABBAA", "`etcdup ctl --endpoint infra1 -- snapshot save good.db`"),
+        ("ABC", "`etcdup restore BACKUP`"),
+    ],
+)
+def test_a_refusal_says_which_data_is_right(values: str, hint: str) -> None:
+    """Another name was meant, or the majority has data that no old backup has."""
+    spec = THREE if len(values) == 3 else FIVE
+    found = decide_repair(spec, "infra2", observed_of("H" * len(values), spec), Evidence(hashes(values)))
+    assert isinstance(found, tuple)
+    assert hint in found[0].hint
+
+
 @pytest.mark.parametrize("alarm", ["CORRUPT", "CORRUPT on member 1f"])
 def test_writes_are_accepted_again_as_soon_as_the_member_is_removed(alarm: str) -> None:
     """The alarm has no member in most versions, or the ID of a member that was removed."""

@@ -35,3 +35,23 @@ def differing_groups(hashes: Sequence[MemberHash]) -> tuple[str, ...]:
         if len(values) > 1:
             return tuple(", ".join(names) for names in values.values())
     return ()
+
+
+def repair_hint(right: Sequence[str], odd: Sequence[str]) -> str:
+    """Return what helps if the data differs. `right` are the members of a majority with the same data, if there is one.
+
+    Only one member that differs from a majority is replaced: a new member could copy the data of the other ones.
+    """
+    if not right:
+        return (
+            "restore a backup from before the fault: run `etcdup backup list`, then `etcdup restore BACKUP`"
+        )
+    if len(odd) == 1:
+        return (
+            f"run `etcdup maintain repair {odd[0]}`: it compares the data again, saves that of the majority, and "
+            "replaces the member"
+        )
+    return (
+        f"restore the data of {right[0]}, which a majority has: run `etcdup ctl --endpoint {right[0]} -- snapshot save "
+        "good.db`, then `etcdup backup compact good.db --without-alarms --out right.db`, then `etcdup restore right.db`"
+    )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from etcdup.core.audit.disk import fullness_findings
 from etcdup.core.audit.findings import Evidence, Finding, LeaderChanges, Level, as_sentence
-from etcdup.core.audit.hashes import by_compaction
+from etcdup.core.audit.hashes import by_compaction, repair_hint
 from etcdup.core.certs.user_access import gateway_problems, kubernetes_problems
 from etcdup.core.etcd.alarms import NOSPACE
 from etcdup.core.members.limits import active_alarms
@@ -104,18 +104,10 @@ def _compaction_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
 
 
 def _repair_hint(groups: Sequence[Sequence[str]], evidence: Evidence) -> str:
-    """Return what helps. Only one member that differs from a majority can be repaired."""
     right = max(groups, key=len)
     odd = [name for names in groups if names is not right for name in names]
-    if len(odd) == 1 and len(right) >= quorum_of(voter_count(evidence.observed)):
-        return (
-            f"Run `etcdup maintain repair {odd[0]}`: it compares the data again, saves that of the majority, and "
-            "replaces the member."
-        )
-    return (
-        "No majority shows that a single member is wrong. Restore a backup from before the fault: run `etcdup backup "
-        "list`, then `etcdup restore BACKUP`."
-    )
+    is_majority = len(right) >= quorum_of(voter_count(evidence.observed))
+    return as_sentence(repair_hint(right if is_majority else (), odd))
 
 
 def _hash_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:

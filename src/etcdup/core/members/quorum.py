@@ -13,7 +13,8 @@ from etcdup.core.spec.model import Spec
 CORRUPT_HINT = (
     "run `etcdup maintain verify`, which compares the data of all members. If one member differs from a majority, run "
     "`etcdup maintain repair NAME` with its name: it saves the data of this majority, replaces the member and disarms "
-    "the alarm. Without such a majority, restore a backup from before the alarm: run `etcdup restore BACKUP`"
+    "the alarm. If all data is the same, use any name: the command only disarms the alarm. Without a majority, restore "
+    "a backup from before the alarm: run `etcdup restore BACKUP`"
 )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from etcdup.core.audit.findings import MemberHash
+from etcdup.core.audit.hashes import repair_hint
 from etcdup.core.members.limits import is_corrupt, is_named_corrupt, refuse_disarm_corrupt
 from etcdup.core.members.member_list import member_list, name_of, voter_names
 from etcdup.core.members.quorum import healthy, quorum_of, unhealthy, voter_count
@@ -23,9 +24,6 @@ from etcdup.core.spec.model import Spec
 
 _RULES = (81, 82)
 _AGAIN = "run `etcdup maintain verify` to see each hash, then run the same command again"
-_NO_MAJORITY = (
-    "restore a backup from before the fault: run `etcdup backup list`, then `etcdup restore BACKUP`"
-)
 
 
 @dataclass(frozen=True)
@@ -198,11 +196,12 @@ def refuse_other_data(name: str, observed: Observed, hashes: tuple[MemberHash, .
         what = "the members were compacted at different revisions, so their data could not be compared"
         return (Refused(what, hint=_AGAIN, rules=_RULES),)
     if right:
-        odd = next(each for each in others if each not in right)
-        what = f"the data of {odd} differs from that of {', '.join(right)}, and a new member could copy it"
-        return (Refused(what, hint=_NO_MAJORITY, host=odd, rules=_RULES),)
+        odd = [each for each in voter_names(observed) if each not in right]
+        first = next(each for each in odd if each != name)
+        what = f"the data of {first} differs from that of {', '.join(right)}, and a new member could copy it"
+        return (Refused(what, hint=repair_hint(right, odd), host=first, rules=_RULES),)
     what = f"no majority of the members has the same data: {_groups(hashes)}"
-    return (Refused(what, hint=_NO_MAJORITY, rules=_RULES),)
+    return (Refused(what, hint=repair_hint((), ()), rules=_RULES),)
 
 
 def _groups(hashes: tuple[MemberHash, ...]) -> str:

@@ -212,8 +212,9 @@ CLUSTER_CODES = (
         "Members have different data",
         "At the same revision, the hashes of the keys and values of the members differ.",
         "Clients read different values, depending on the member that answers.",
-        "Run `etcdup maintain repair NAME` with the member that differs from the majority. Without a majority of equal "
-        "data, restore a backup from before the fault.",
+        "Run `etcdup maintain repair NAME` with the member that differs from the majority. If several members differ "
+        "from it, restore a snapshot of a member of the majority. Without a majority of equal data, restore a backup "
+        "from before the fault.",
         (81,),
     ),
     Code(
