@@ -182,6 +182,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     88: DEFAULTS,
     89: (
         "test_the_unit_is_hardened_and_starts_nothing_without_its_disk",
+        "test_the_sandbox_of_each_version",
         "test_a_full_disk_is_safe_and_an_unmounted_disk_is_not_an_empty_one",
     ),
     90: "test_vulnerabilities_of_users_and_roles_matter_only_if_they_are_used",

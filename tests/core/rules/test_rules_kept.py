@@ -158,6 +158,8 @@ def test_the_unit_is_hardened_and_starts_nothing_without_its_disk() -> None:
     wanted = {
         "User=etcd", "NotifyAccess=main", "Restart=on-failure", "StartLimitIntervalSec=0", "LimitNOFILE=65536",
         "OOMScoreAdjust=-999", "NoNewPrivileges=yes", "ProtectSystem=strict", "RequiresMountsFor=/var/lib/etcd",
+        "NoExecPaths=/var/lib/etcd /tmp /var/tmp", "LimitCORE=0", "ProtectProc=invisible", "PrivateMounts=yes",
+        "SystemCallFilter=~@privileged @resources", "SystemCallErrorNumber=EPERM",
     }  # fmt: skip
     assert wanted <= set(UNIT)
     assert any(line.startswith("ExecStartPre=") and "/var/lib/etcd/member/wal" in line for line in UNIT)
