@@ -40,7 +40,8 @@ def measure_maintenance(lab: Lab, version: str, runs: int, report: Report) -> Me
             _measure_files(lab, job, measured)
             _measure_defragmentations(lab, job, version, measured)
             report(f"round {number} of the maintenance is over")
-        restore = _etcdup(job, "restore", "latest", "--revision", OLD_REVISION, "--yes-restore", CLUSTER)
+        backup = next((job.folder / "store").glob(f"{CLUSTER}-*.json")).stem
+        restore = _etcdup(job, "restore", backup, "--revision", OLD_REVISION, "--yes-restore", CLUSTER)
         measured.restores.append(run_timed(lab, restore))
         inspect(lab, builder, version)
     return measured

@@ -177,11 +177,16 @@ request() {
     name=${name%%/*}
     case $name in [0-9]*.[0-9]*.[0-9]*.[0-9]*:*|\[*) check=-verify_ip ;; *) check=-verify_hostname ;; esac
     bare=${name%:*}; bare=${bare#\[}; bare=${bare%\]}
-    set -- -quiet -verify_return_error "$check" "$bare" -connect "$name"
+    # etcd may close the connection 5 s after its answer. So openssl closes it, when its input ends.
+    set -- -quiet -no_ign_eof -verify_return_error "$check" "$bare" -connect "$name"
     [ -z "$ca" ] || set -- "$@" -CAfile "$root$ca"
     [ -z "$key" ] || set -- "$@" -cert "$root$cert" -key "$root$key"
-    printf 'GET /%s HTTP/1.0\r\nHost: %s\r\n\r\n' "${rest#*/}" "$name" |
-      as_process "$pid" timeout 8 openssl s_client "$@" 2>/dev/null
+    for wait in 0.1 1 4; do
+      answer=$({ printf 'GET /%s HTTP/1.0\r\nHost: %s\r\n\r\n' "${rest#*/}" "$name"; sleep "$wait"; } |
+        as_process "$pid" timeout 8 openssl s_client "$@" 2>/dev/null | head -c 262144)
+      case $answer in HTTP/*[]}]) break ;; esac
+    done
+    printf '%s\n' "$answer"
   else
     echo "the host has neither curl nor openssl"
   fi | head -c 262144
