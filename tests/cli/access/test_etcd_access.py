@@ -19,7 +19,8 @@ pytestmark = pytest.mark.apart
 
 PASSWORD = "ho'u n\"t$er2"
 OPTIONAL = "tls: {client_auth: optional}\n"
-ACCESS = "access: {user: operator, password_command: cat password}"
+# Each run of the command is a line in `runs`.
+ACCESS = """access: {user: operator, password_command: "sh -c 'echo >>runs; cat password'"}"""
 
 
 @pytest.fixture(params=one_in_turn("3.6.14", "3.4.23", "3.5.33", "3.7.1"))
@@ -95,6 +96,11 @@ def test_each_verb_works_with_the_password(up: Etcdup) -> None:
         done = up(*words)
         assert done.returncode == EXIT_DONE, (words, done.stderr)
     assert "kept" in said(up("ctl", "--", "get", "/a"))
+    runs = demo_folder(up) / "runs"
+    runs.unlink()
+    saved = up("ctl", "--", "snapshot", "save", str(demo_folder(up) / "saved.db"))
+    assert saved.returncode == EXIT_DONE, saved.stderr
+    assert runs.read_text() == "\n", "the command may prompt, so it runs once"
     assert not {"access-denied", "access-not-used"} & codes(up)
     write_password(up, "wrong")
     status = said(up("status"))

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,7 +29,9 @@ _AUTH_TIMEOUT_S = 5.0
 
 def run_etcdctl(file: Path, arguments: Sequence[str], endpoint: str | None) -> int:
     """Run etcdctl on stdin, stdout and stderr of this process, and return its exit code."""
-    session = Session.begin(file)
+    begun = Session.begin(file)
+    # The members and etcdctl get the password of one command, which may prompt.
+    session = replace(begun, access=etcd_access(begun.spec, begun.folder))
     names = [host.name for host in session.spec.hosts]
     if endpoint is not None and endpoint not in names:
         raise UsageError(f"--endpoint: there is no member {endpoint}", hint=f"use one of {', '.join(names)}")
@@ -95,7 +98,7 @@ async def _login_variables(session: Session, world: World, names: Sequence[str])
 
     Only this user and root can read the environment of a process. Arguments are readable for all users.
     """
-    access = etcd_access(session.spec, session.folder)
+    access = session.access
     if access is None or not await _is_auth_enabled(world, names):
         return {}
     return {"ETCDCTL_USER": access.user, "ETCDCTL_PASSWORD": await access.password()}

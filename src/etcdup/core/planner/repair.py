@@ -170,10 +170,14 @@ def _reasons_of_cluster(name: str, observed: Observed) -> Iterator[Refused]:
             rules=(25, 28),
         )
     if ill := [each for each in unhealthy(observed) if each != name]:
+        left = len(healthy(observed).keys() - {name})
+        # Without so many others, the data of the lost member is necessary to know which data is right.
+        is_decided = left >= quorum_of(voter_count(observed) - 1)
         yield Refused(
             f"{', '.join(ill)} {'is' if len(ill) == 1 else 'are'} not healthy, and {name} is only replaced while all "
             "others are",
-            hint="run `etcdup status` to see why, and bring it back first",
+            hint="run `etcdup status` to see why, and bring it back first"
+            + (f". {_if_lost(ill[0], name, observed)}" if is_decided else ""),
             host=ill[0],
             rules=(34,),
         )
@@ -208,6 +212,20 @@ def _groups(hashes: tuple[MemberHash, ...]) -> str:
     return ", ".join(f"{each.member} has {each.value:08x}" for each in hashes if not each.why)
 
 
+def _if_lost(name: str, then: str, observed: Observed) -> str:
+    """Return how to continue without a member whose host or disk is lost.
+
+    During the alarm, no other verb removes it.
+    """
+    if not is_corrupt(observed):
+        return f"If its disk is lost, run `etcdup member replace {name}`"
+    ident = next((each.member_id for each in member_list(observed) if name_of(each) == name), 0)
+    return (
+        f"If its host or disk is lost, run `etcdup ctl -- member remove {ident:x}`, then `etcdup maintain repair "
+        f"{then}`, which disarms the alarm, then `etcdup apply`"
+    )
+
+
 def _fault(name: str, observed: Observed, evidence: Evidence, right: tuple[str, ...]) -> str | Refused:
     """Return what is wrong with the data of the member.
 
@@ -217,11 +235,11 @@ def _fault(name: str, observed: Observed, evidence: Evidence, right: tuple[str, 
     if name not in healthy(observed):
         if evidence.damage:
             return f"{evidence.damage}, and {source} have the same data"
-        if is_named_corrupt(name, observed):
+        if is_named_corrupt(name, observed) and name in observed.reachable():
             return f"it does not serve, the CORRUPT alarm names it, and {source} have the same data"
         return Refused(
             f"{name} is not healthy, and its log does not say that its data is damaged",
-            hint=f"run `etcdup status` to see why. If its disk is lost, run `etcdup member replace {name}`",
+            hint=f"run `etcdup status` to see why. {_if_lost(name, right[0], observed)}",
             host=name,
             rules=_RULES,
         )

@@ -110,7 +110,7 @@ def flag_refusal(flag: str, value: object) -> tuple[str, str] | None:
     if bare == "cipher-suites" and (weak := _WEAK_SUITE.search(str(value))):
         return (
             f"`{weak[1]}` is not allowed in `extra`: the cipher suite is weak",
-            "use suites with GCM or CHACHA20",
+            "use suites that begin with TLS_ECDHE_ and have GCM or CHACHA20",
         )
     if not str(value).strip():
         return f"`{flag}` has no value", "write a value, or remove the flag"
