@@ -95,6 +95,8 @@ async def test_a_member_with_other_data_is_replaced_and_the_alarm_ends(tmp_path:
         assert done.index("member-remove") < done.index("disarm") < done.index("member-add")
     assert leader in cluster.members or leader == before
     await apply_and_check(SPEC, network, folder)
+    shared = (await observe(world_of(SPEC, network, folder))).pki.shared
+    assert shared == (), "the host and its keys are not lost, so nothing is to be revoked"
     archives = [path for path in network.machines["infra2"].nodes if path.startswith("/var/lib/etcd.")]
     assert archives, "the old data is kept"
     assert await repair(SPEC, network, folder) == "disarm", "nothing is left"

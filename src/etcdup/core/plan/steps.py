@@ -332,11 +332,13 @@ class MarkReplacement(HostStep):
     """Write into the host's marker that a new member here replaces the member with this ID (hexadecimal).
 
     After that, an ordinary apply finishes the replacement. `new_certs`: the certificates of the old member are archived
-    first, so that the new member gets other ones, and those of the old member are revoked.
+    first, so that the new member gets other ones, and those of the old member are revoked. `shared_certs`: the new
+    member gets those of the old member, whose host can be lost.
     """
 
     member_id: str
     new_certs: bool = False
+    shared_certs: bool = False
     disruptive: ClassVar[bool] = True
     if_cut: ClassVar[str] = (
         "the member list is unchanged; if the marker is written, the next apply finishes the replacement"

@@ -90,6 +90,7 @@ def _plan_marking_first(
         host=seen.host,
         member_id=ident,
         new_certs=new_certs,
+        shared_certs=not new_certs and not fault,
         reason=fault or _why(entry, seen, observed),
         rules=(26, 31, 32),
     )

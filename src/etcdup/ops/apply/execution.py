@@ -186,7 +186,7 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await performer.world.held_lock.confirm()
             await asyncio.to_thread(performer.world.pki.archive_member, host)
             return False
-        case MarkReplacement(host=host):
+        case MarkReplacement(host=host, shared_certs=True):
             await performer.world.held_lock.confirm()
             await asyncio.to_thread(performer.world.pki.keep_shared, host)
             return False
