@@ -119,15 +119,15 @@ def copy_network(network: FakeNetwork, start: Path, folder: Path) -> FakeNetwork
     return deepcopy(network)
 
 
-async def replace(loss: Loss, network: FakeNetwork, folder: Path) -> None:
-    """Run `etcdup member replace infra2` once, without the terminal."""
+async def replace(loss: Loss, network: FakeNetwork, folder: Path, name: str = "infra2") -> None:
+    """Run `etcdup member replace NAME` once, without the terminal."""
     world = world_of(loss.spec, network, folder)
     first = await observe(world)
-    member_id = id_to_replace(loss.spec, "infra2", first, moves=loss.moves)
+    member_id = id_to_replace(loss.spec, name, first, moves=loss.moves)
     assert isinstance(member_id, int), member_id
 
     def planner(observed: Observed) -> Plan | Refusal:
-        return plan_replacement(loss.spec, "infra2", member_id, observed, TOKEN)
+        return plan_replacement(loss.spec, name, member_id, observed, TOKEN)
 
     plan = planner(first)
     if isinstance(plan, Refusal):
@@ -181,9 +181,7 @@ async def test_a_kill_after_any_command_is_finished_by_the_same_command(tmp_path
 @pytest.mark.parametrize("name", ["a wiped disk", "a dead host, another at a new address"])
 async def test_a_kill_after_the_marker_is_finished_by_apply(tmp_path: Path, name: str) -> None:
     async def finish(loss: Loss, network: FakeNetwork, folder: Path) -> None:
-        marker = network.machines["infra2"].file("/etc/etcd/etcdup.json")
-        is_marked = marker is not None and marker.content is not None and b'"replaces": "' in marker.content
-        if not is_marked:
+        if not is_marked(network, "infra2"):
             assert len(network.commands) == 0
             await replace(loss, network, folder)
         await bring_up(loss.spec, network, folder)
@@ -264,6 +262,58 @@ async def test_a_crash_of_another_host_stops_it_and_the_next_run_finishes(tmp_pa
         await network.sleep(5)
         await replace(loss, network, folder)
         await assert_whole(loss, network, folder)
+
+
+def is_marked(network: FakeNetwork, name: str) -> bool:
+    marker = network.machines[name].file("/etc/etcd/etcdup.json")
+    return marker is not None and marker.content is not None and b'"replaces": "' in marker.content
+
+
+async def mark_and_lose_another(folder: Path) -> FakeNetwork:
+    """Kill the replacement of the healthy infra2 before its removal, and then wipe infra3."""
+    loss = LOSSES["a healthy member"]
+    start = folder / "start"
+    start.mkdir()
+    fresh = await bring_up_and_lose(start, loss)
+    for cut in range(1, 20):
+        network = copy_network(fresh, start, folder / f"marked-{cut}")
+        await kill_after(cut, network, replace(loss, network, folder / f"marked-{cut}"))
+        if is_marked(network, "infra2"):
+            assert id_of(network, "infra2") == id_of(fresh, "infra2")
+            network.wipe("infra3")
+            network.commands.clear()
+            copytree(folder / f"marked-{cut}", folder / "lost")
+            return network
+    raise AssertionError("no marker")
+
+
+async def test_a_lost_member_is_replaced_before_a_healthy_one(tmp_path: Path) -> None:
+    """The host of an unfinished replacement is healthy again, and another host has lost its data.
+
+    The cluster must keep two members with its data: the healthy one is removed when the lost one has a vote again.
+    """
+    loss = LOSSES["a healthy member"]
+    network = await mark_and_lose_another(tmp_path)
+    start = tmp_path / "lost"
+
+    async def replace_lost(network: FakeNetwork, folder: Path) -> None:
+        await replace(loss, network, folder, name="infra3")
+
+    whole = copy_network(network, start, tmp_path / "whole")
+    await replace_lost(whole, tmp_path / "whole")
+    await assert_whole(loss, whole, tmp_path / "whole")
+    assert {id_of(whole, name) for name in ("infra2", "infra3")}.isdisjoint(
+        {id_of(network, name) for name in ("infra2", "infra3")}
+    )
+    changed = [command[1] for _, command in whole.commands if command[:1] == ("etcd",)]
+    removals = [at for at, what in enumerate(changed) if what == "member-remove"]
+    assert "member-promote" in changed[removals[0] : removals[1]]
+    for cut in kill_points(len(whole.commands)):
+        folder = tmp_path / f"cut-{cut}"
+        killed = copy_network(network, start, folder)
+        await kill_after(cut, killed, replace_lost(killed, folder))
+        await replace_lost(killed, folder)
+        await assert_whole(loss, killed, folder)
 
 
 async def test_it_is_refused_if_no_member_answers(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from etcdup.core.members.member_list import (
     stray_members,
 )
 from etcdup.core.members.peer_ports import refuse_blocked_ports
-from etcdup.core.members.quorum import unhealthy, voter_count
+from etcdup.core.members.quorum import healthy, unhealthy, voter_count
 from etcdup.core.observed.model import HostSeen, ListedMember, Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.step import Step
@@ -43,7 +43,7 @@ class MembershipChange:
 
     `removals` are members that do not serve any more and would prevent an addition (rule 26).
     `moves` are new addresses of members that stay.
-    `turns` are additions and removals, alternating.
+    `turns` are additions and removals, alternating. A healthy member that is replaced is removed here.
     `late_moves` are new addresses of learners, after their promotion: some releases promote a learner when its address
     changes (rule 23).
     `joining` are the hosts that get a new member.
@@ -228,16 +228,31 @@ def _leave_steps(spec: Spec, observed: Observed, member: ListedMember) -> Iterat
 
 
 def _replaced_removal_steps(spec: Spec, observed: Observed) -> Iterator[Step]:
-    """Yield the removal of each member that is replaced on its host, and of each learner without data."""
+    """Yield the removal of each member that is replaced on its host and not healthy, and of learners without data."""
     for host in spec.hosts:
-        entry = entry_of(spec, host, member_list(observed))
-        seen = observed.reachable().get(host.name)
-        if entry is None or not _is_to_be_replaced(seen, entry):
-            continue
+        if not _is_replaced_in_turn(spec, host, observed):
+            yield from _replaced_removal(spec, host, observed)
+
+
+def _replaced_removal(spec: Spec, host: HostSpec, observed: Observed) -> Iterator[Step]:
+    entry = entry_of(spec, host, member_list(observed))
+    seen = observed.reachable().get(host.name)
+    if entry is not None and _is_to_be_replaced(seen, entry):
         reason = "a new member replaces it" if is_replaced(seen, entry) else "its data is lost"
         yield RemoveMember(
             host=host.name, member_id=f"{entry.member_id:x}", reason=reason, rules=(26, 31, 32)
         )
+
+
+def _is_replaced_in_turn(spec: Spec, host: HostSpec, observed: Observed) -> bool:
+    """Return whether the member of the host is replaced and still healthy.
+
+    It serves clients and prevents no addition, so it stays until lost members are replaced and no other member joins.
+    """
+    entry = entry_of(spec, host, member_list(observed))
+    serving = {seen.member_id for seen in healthy(observed).values()}
+    is_healthy = entry is not None and entry.member_id in serving
+    return is_healthy and is_replaced(observed.reachable().get(host.name), entry)
 
 
 def _move_steps(spec: Spec, observed: Observed, *, learners: bool) -> Iterator[UpdatePeerUrl]:
@@ -266,8 +281,9 @@ def _turn_steps(
     """
     idle = [each for each in stray_members(spec, member_list(observed)) if each not in leaving]
     voting = voter_count(observed) - sum(not each.is_learner for each in idle)
-    voting -= sum(_is_voter(spec, host, observed) for host in newcomers)
-    joining = sorted(newcomers, key=lambda host: not _has_begun(spec, host, observed))
+    in_turn = [host for host in newcomers if _is_replaced_in_turn(spec, host, observed)]
+    voting -= sum(_is_voter(spec, host, observed) for host in newcomers if host not in in_turn)
+    joining = sorted(newcomers, key=lambda host: (not _has_begun(spec, host, observed), host in in_turn))
     going = list(leaving)
     while joining or going:
         begun = bool(joining) and _has_begun(spec, joining[0], observed)
@@ -276,7 +292,11 @@ def _turn_steps(
             yield from _leave_steps(spec, observed, going.pop(0))
             voting -= 1
         else:
-            yield from _join_steps(spec, joining.pop(0), observed)
+            host = joining.pop(0)
+            if host in in_turn:
+                yield from _replaced_removal(spec, host, observed)
+                voting -= 1
+            yield from _join_steps(spec, host, observed)
             voting += 1
 
 

@@ -50,6 +50,8 @@ def _refuse_while_mixed(
         if isinstance(step, AddLearner):
             reasons += refuse_add_while_mixed(step.host, versions, left, observed)
             left += 1
+        elif isinstance(step, RemoveMember) and step.host in change.joining:
+            left -= 1
         elif isinstance(step, RemoveMember):
             reasons.append(refuse_while_mixed(step.host, "removed", versions))
     return tuple(reasons) or _refuse_higher_minor(spec, hop, observed, change)
