@@ -63,6 +63,8 @@ def test_the_command_of_the_operator_gets_no_secret_of_etcdup(tmp_path: Path) ->
         ("sh -c 'sleep 60 & echo hunter2'", "did not end within 0.5 s"),
         ("sh -c 'echo hunter2; exit 3'", "exited with status 3"),
         ("sh -c 'echo hunter2; kill -9 $$'", "exited with status -9"),
+        ("printf 'hunter2\\0'", "printed a NUL byte"),
+        ("printf 'hunter2\\377'", "not UTF-8"),
         ("hunter2", "No such file or directory"),
         ("echo hunter2 '", "ValueError"),
         ("echo hunter2\0", "ValueError"),
@@ -84,7 +86,7 @@ def test_a_command_that_prints_a_secret_is_bounded(command: str, why: str, tmp_p
         ("printf 'one\\r\\n'", "one"),
         ("printf one", "one"),
         ("echo '$(touch injected); `id`'", "$(touch injected); `id`"),
-        (f"head -c {MOST_BYTES} /dev/zero", "\0" * MOST_BYTES),
+        (f"sh -c 'head -c {MOST_BYTES} /dev/zero | tr \\\\0 x'", "x" * MOST_BYTES),
     ],
 )
 def test_the_first_line_is_the_secret(command: str, line: str, tmp_path: Path) -> None:

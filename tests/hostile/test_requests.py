@@ -64,3 +64,11 @@ def test_a_consumer_does_not_get_the_user_of_a_member(tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     with pytest.raises(PkiError, match="name of a host"):
         issue_consumer(THREE, tmp_path, pki, "infra1", NOW, csr=None, renew=False)
+
+
+def test_a_consumer_that_has_the_name_of_a_host_is_renewed(tmp_path: Path) -> None:
+    """Earlier versions issued such certificates, for example for Patroni on the hosts of etcd."""
+    pki = issue_all(tmp_path)
+    before, _ = pki.issue_consumer("infra1", NOW)
+    issue_consumer(THREE, tmp_path, pki, "infra1", NOW, csr=None, renew=True)
+    assert pki.pair("client/infra1")[0] != before

@@ -85,7 +85,7 @@ def test_three_members_as_a_sudo_user_with_a_password_through_a_jump_host(
     assert "nothing to do" in operator.apply()
 
 
-@pytest.mark.parametrize("version", ["3.7.1"])
+@pytest.mark.parametrize("version", ["3.7.3"])
 def test_three_members_by_release_as_a_sudo_user(operator: Operator, version: str, tmp_path: Path) -> None:
     mirror = serve_mirror(operator.lab, version, tmp_path)
     install = f"from: release, mirror: '{mirror}', sha256: {{amd64: '{release_sha256(version)}'}}"
@@ -99,10 +99,10 @@ def test_three_members_by_release_as_a_sudo_user(operator: Operator, version: st
 @pytest.mark.parametrize(
     ("version", "fault", "message"),
     [
-        ("3.7.1", "other sum", "expected"),
-        ("3.7.1", "no sum", "no checksum"),
+        ("3.7.3", "other sum", "expected"),
+        ("3.7.3", "no sum", "no checksum"),
         ("3.6.14", "no sum", "expected"),
-        ("3.7.1", "no tarball", "404"),
+        ("3.7.3", "no tarball", "404"),
     ],
 )
 def test_a_release_with_a_wrong_or_missing_checksum_is_refused(

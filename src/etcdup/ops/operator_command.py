@@ -34,7 +34,14 @@ def first_line(key: str, command: str, folder: Path, *, timeout_s: float = COMMA
         raise SecretCommandError(f"{key} printed more than {MOST_BYTES >> 10} KiB")
     if status != 0:
         raise SecretCommandError(f"{key} exited with status {status}")
-    return output.decode(errors="replace").partition("\n")[0].rstrip("\r")
+    line = output.partition(b"\n")[0].rstrip(b"\r")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise SecretCommandError(f"{key} printed a line that is not UTF-8") from None
+    if "\0" in text:
+        raise SecretCommandError(f"{key} printed a NUL byte")
+    return text
 
 
 def _run(argv: list[str], folder: Path, timeout_s: float) -> tuple[bytes, int]:

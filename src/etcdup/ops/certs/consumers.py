@@ -56,12 +56,6 @@ def issue_consumer(
         raise PkiError(
             f"`{name}` is not a valid name for a consumer: one of etcdup's own certificates has it"
         )
-    if any(name == host.name for host in spec.hosts):
-        raise PkiError(
-            f"`{name}` is not a valid name for a consumer: it is the name of a host, and etcd would give both the "
-            "rights of one user",
-            hint="use another name",
-        )
     role = f"client/{name}"
     before: CertSeen | None = None
     if spec.tls.mode == "managed":
@@ -70,6 +64,7 @@ def issue_consumer(
             raise PkiError("this cluster has no CA yet", hint="run `etcdup apply`, which creates it")
         refuse_early_clock(found, now)
         before = found.certs.get(role)
+    _refuse_name_of_host(spec, name, pki)
     if csr is None:
         pki.issue_consumer(name, now, renew=renew, role=consumer_role)
     else:
@@ -80,6 +75,16 @@ def issue_consumer(
     seen = pki.observe()
     replaced = _find_replaced(pki, before, seen.certs[role], now)
     return IssuedConsumer(files, seen.certs[role], csr is None, seen.past, replaced)
+
+
+def _refuse_name_of_host(spec: Spec, name: str, pki: Pki) -> None:
+    """Refuse a new consumer with the name of a host. One that was issued before can be renewed."""
+    if any(name == host.name for host in spec.hosts) and f"client/{name}" not in pki.observe().certs:
+        raise PkiError(
+            f"`{name}` is not a valid name for a consumer: it is the name of a host, and etcd would give both the "
+            "rights of one user",
+            hint="use another name",
+        )
 
 
 def refuse_early_clock(pki: PkiSeen, now: datetime) -> None:
