@@ -11,7 +11,7 @@ from etcdup.core.members.space import LITTLE_FREE, is_fragmented, quota_of, recl
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.steps import DefragmentMember
-from etcdup.core.restore.unfinished import refuse_unfinished_restore
+from etcdup.core.restore.unfinished import refuse_closed_restore
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 from etcdup.core.spec.version import Version
@@ -65,7 +65,7 @@ def refuse_any_defrag(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     return (
         refuse_without_access(spec, observed)
         or refuse_corrupt_alarm(observed)
-        or refuse_unfinished_restore(spec, observed)
+        or refuse_closed_restore(spec, observed)
         or tuple(_reasons_of_cluster(spec, observed))
     )
 

@@ -123,8 +123,8 @@ def fits_cluster_file(spec: Spec, observed: Observed) -> bool:
 def refuse_disarm(observed: Observed) -> tuple[Refused, ...]:
     """Allow the disarming of NOSPACE if the database of every member has space in the quota of its process (rule 70).
 
-    Otherwise the next write raises the alarm again. In some versions of etcd, the request also ends the effect of a
-    CORRUPT alarm.
+    Otherwise the next write raises the alarm again. A member whose data is lost has no database. In some versions of
+    etcd, the request also ends the effect of a CORRUPT alarm.
     """
     if corrupt := refuse_corrupt_alarm(observed):
         return corrupt
@@ -143,6 +143,9 @@ def refuse_disarm(observed: Observed) -> tuple[Refused, ...]:
 def _reasons_against_disarm(observed: Observed) -> Iterator[str]:
     for entry in member_list(observed):
         name, seen = name_of(entry), answer_of(observed, entry)
+        host = observed.reachable().get(name)
+        if seen is None and host is not None and not host.has_member:
+            continue
         if seen is None:
             yield f"{name} does not answer, so the size of its database is unknown"
             continue

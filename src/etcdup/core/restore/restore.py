@@ -39,8 +39,21 @@ from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import RetireMember
 from etcdup.core.restore.client_notes import can_bump, client_note, lease_notes
 from etcdup.core.restore.data_copy import copy_steps
-from etcdup.core.restore.lost_hosts import left_out, lost_hosts, must_prepare_again, serves_clients, stage_of
-from etcdup.core.restore.snapshot_space import disarm_restored, refuse_read_only, space_note
+from etcdup.core.restore.lost_hosts import (
+    SERVED,
+    left_out,
+    lost_hosts,
+    must_prepare_again,
+    serves_clients,
+    stage_of,
+)
+from etcdup.core.restore.snapshot_space import (
+    disarm_restored,
+    larger_quota_steps,
+    refuse_full_restored,
+    refuse_read_only,
+    space_note,
+)
 from etcdup.core.restore.stopped_check import still_running
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.units import show_size
@@ -136,6 +149,8 @@ def plan_restore(
     }
     if set(stages.values()) == {"done"}:
         return Plan(spec.name, (), notes, token)
+    if not _starts(stages, observed) and (full := refuse_full_restored(spec, observed)):
+        return Refusal(spec.name, full, notes)
     issuing = certificate_steps(spec, observed)
     observed = replace(observed, pki=pki_without_due(observed.pki, issuing))
     steps = [
@@ -190,10 +205,12 @@ def _steps(
             with_conf = keep_leases or stage == "open"
             yield from settings_steps(spec, host, seen, token, observed.pki, with_conf=with_conf)
             yield from switch_steps(spec, host, seen)
-    opening = tuple(_lease_steps(stages, keep_leases=keep_leases))
-    yield from opening
-    starts = bool(waiting or opening or len(healthy(observed)) < len(names))
-    if starts:
+    yield from _lease_steps(stages, keep_leases=keep_leases)
+    starting = (
+        () if (starts := _starts(stages, observed)) else tuple(larger_quota_steps(spec, observed, names))
+    )
+    yield from starting
+    if starts or any(isinstance(step, StopMembers) for step in starting):
         reason = "all hosts have data that was restored from the same file with the same token"
         yield StartRestored(
             hosts=names, reason=reason, rules=(1, 2, 11), quorum="all members serve clients again"
@@ -210,6 +227,11 @@ def _steps(
         if host.name not in stages and stage not in ("", "done"):
             reason = "its restored data is lost, and the other members are a quorum"
             yield SealRestore(host=host.name, reason=reason, rules=(32,))
+
+
+def _starts(stages: Mapping[str, str], observed: Observed) -> bool:
+    """Return whether members are started for clients: not all data is open for them, or not all members run."""
+    return not set(stages.values()) <= set(SERVED) or len(healthy(observed)) < len(stages)
 
 
 def _lease_steps(stages: dict[str, str], *, keep_leases: bool) -> Iterator[Step]:

@@ -28,6 +28,19 @@ def refuse_unfinished_restore(spec: Spec, observed: Observed) -> tuple[Refused, 
     return (Refused(what, hint=hint, rules=(57,)),)
 
 
+def refuse_closed_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Refuse a change of the space of the databases, unless all data of an unfinished restore serves clients.
+
+    Then no member has the old data, and the writes of clients can use up the quota before the restore is finished.
+    """
+    begun = [marker for seen in observed.reachable().values() if (marker := seen.marker_of(spec.name))]
+    begun = [marker for marker in begun if marker.is_being_restored]
+    stages = {marker.restored.stage for marker in begun if marker.restored}
+    if stages == {"open"} and len({marker.token for marker in begun}) == 1:
+        return ()
+    return refuse_unfinished_restore(spec, observed)
+
+
 def _restores(spec: Spec, observed: Observed) -> Iterator[tuple[str, Restored | None]]:
     for name, seen in observed.reachable().items():
         marker = seen.marker_of(spec.name)
