@@ -98,6 +98,7 @@ def test_a_member_with_another_value_is_replaced_and_a_killed_repair_is_finished
     assert (nothing.returncode, "nothing to do" in nothing.stderr) == (0, True), nothing.stderr
     spoil_running(up, "infra2")
     assert outcome(up) == "different"
+    assert "hint: run `etcdup maintain repair infra2`" in up("maintain", "verify").stderr
     raise_corrupt(up, 0)
     status = up("status")
     assert "etcdup maintain repair NAME" in status.stdout

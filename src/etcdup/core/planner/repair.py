@@ -164,8 +164,9 @@ def _reasons_of_cluster(name: str, observed: Observed) -> Iterator[Refused]:
     """Yield the reasons that do not depend on the data."""
     if waiting := [name_of(each) for each in member_list(observed) if each.is_learner or not each.name]:
         yield Refused(
-            f"{', '.join(waiting)} is not a voter yet, and members join one after the other",
-            hint="run `etcdup apply` until it is a voter, then run the same command again",
+            f"{', '.join(waiting)} {'is not a voter' if len(waiting) == 1 else 'are not voters'} yet, and members "
+            "join one after the other",
+            hint="run `etcdup apply` until all members are voters, then run the same command again",
             host=waiting[0],
             rules=(25, 28),
         )
