@@ -69,8 +69,9 @@ async def test_the_alarm_of_a_snapshot_is_disarmed_after_a_kill_at_any_command(
         "StartRestored", "DisarmSpaceAlarm", "FenceOff", *["SealRestore"] * 3
     ]  # fmt: skip
     assert any("NOSPACE" in note for note in plan.notes)
+    commands = len(whole.commands)  # `assert_restored` runs more of them
     await assert_restored(spec, whole, folder)
-    for cut in kill_points(len(whole.commands)):
+    for cut in kill_points(commands):
         network, folder = start.copy_to(str(cut))
         snapshot = full_snapshot(folder, NOSPACE)
         await kill_after(cut, network, restore(spec, network, folder, snapshot, keep_leases=keep_leases))
