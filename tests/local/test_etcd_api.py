@@ -258,8 +258,8 @@ async def test_a_larger_quota_counts_once_each_process_has_it(binaries: Path, tm
                 await fill_database(client)
             await client.get(b"big", timeout_s=S)
             assert await client.disarm("NOSPACE", timeout_s=S)
-            with pytest.raises(NoSpace):  # The write raises the alarm again.
-                await client.put(b"big", bytes(1_000_000), timeout_s=S)
+            with pytest.raises(NoSpace):  # A write raises the alarm again.
+                await fill_database(client)
             assert await client.disarm("CORRUPT", timeout_s=S) == ()
             seen = await client.status(timeout_s=S)
             assert seen.alarms
