@@ -6,7 +6,8 @@ Exit codes: 0: all targets are met. 1: a target is not met. 2: the bench could n
 import argparse
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from statistics import median
 
 from tests.bench.adoptions import measure_adoptions
@@ -116,6 +117,15 @@ def _circumstances() -> str:
     return f"{os.cpu_count()} cores, load {load} at the start"
 
 
+@contextmanager
+def three_machines() -> Iterator[Lab]:
+    """Yield a lab. Raise CannotRun if this computer cannot run one."""
+    if reason := why_not():
+        raise CannotRun(reason)
+    with Lab(machines=3) as lab:
+        yield lab
+
+
 def _add_startup(works: list[Work], verdicts: list[Verdict]) -> None:
     work = Work(STARTUP, measure_startup())
     works.append(work)
@@ -152,8 +162,6 @@ def _ratios(work: Work, limits: dict[str, float]) -> list[Verdict]:
 
 
 def _measure(runs: int, version: str, only: str | None, without: Collection[str]) -> Measured:
-    if reason := why_not():
-        raise CannotRun(reason)
     makes: list[Callable[[str], Contender]] = [
         each
         for each in (Etcdup, Shell, Ansible)
@@ -161,15 +169,13 @@ def _measure(runs: int, version: str, only: str | None, without: Collection[str]
     ]
     contenders = [make(version) for make in makes]
     again = {} if only == "bootstrap" else {"etcdup": IDLE_REPEATS, "Ansible": 1}
-    with Lab(machines=3) as lab:
+    with three_machines() as lab:
         print(f"etcd {version}, {runs} rounds", flush=True)
         return measure_rounds(lab, contenders, version, runs, again, lambda line: print(line, flush=True))
 
 
 def _add_checks(runs: int, version: str, works: list[Work], verdicts: list[Verdict]) -> None:
-    if reason := why_not():
-        raise CannotRun(reason)
-    with Lab(machines=3) as lab:
+    with three_machines() as lab:
         checks, observations = measure_checks(lab, version, runs)
     work = Work(CHECK, {"etcdup": checks})
     works += [work, Work(OBSERVATION, observations)]
@@ -182,10 +188,8 @@ def _add_checks(runs: int, version: str, works: list[Work], verdicts: list[Verdi
 def _add_rolls(
     runs: int, version: str, works: list[Work], verdicts: list[Verdict]
 ) -> dict[str, list[Interruption]]:
-    if reason := why_not():
-        raise CannotRun(reason)
     rollers = (EtcdupRoll(version), SystemctlRoll(), AnsibleRoll())
-    with Lab(machines=3) as lab:
+    with three_machines() as lab:
         print(f"{ROLL}: etcd {version}, {runs} rounds", flush=True)
         rolled = measure_rolls(
             lab, Etcdup(version), rollers, version, runs, lambda line: print(line, flush=True)
@@ -199,9 +203,7 @@ def _add_backups(
     runs: int, version: str, only: str | None, store: str, works: list[Work], verdicts: list[Verdict]
 ) -> None:
     """Measure backups and one restore. A restore has no contender and takes minutes. Its row shows the RTO."""
-    if reason := why_not():
-        raise CannotRun(reason)
-    with Lab(machines=3) as lab:
+    with three_machines() as lab:
         print(f"{BACKUP} ({store}): etcd {version}, {runs} rounds", flush=True)
         measured = measure_backups(
             lab, version, 1 if only == "restore" else runs, store, restores=0 if only == "backup" else 1,
@@ -217,18 +219,14 @@ def _add_backups(
 
 
 def _add_adoptions(runs: int, version: str, works: list[Work], verdicts: list[Verdict]) -> None:
-    if reason := why_not():
-        raise CannotRun(reason)
-    with Lab(machines=3) as lab:
+    with three_machines() as lab:
         work = Work(ADOPT, {Etcdup.name: measure_adoptions(lab, version, runs)})
     works.append(work)
     verdicts.append(Verdict(f"{ADOPT}: etcdup", work.median_s(Etcdup.name), 1.5, "s"))
 
 
 def _add_maintenance(runs: int, version: str, works: list[Work], verdicts: list[Verdict]) -> None:
-    if reason := why_not():
-        raise CannotRun(reason)
-    with Lab(machines=3) as lab:
+    with three_machines() as lab:
         measured = measure_maintenance(lab, version, runs, lambda line: print(line, flush=True))
     space, rewind = (
         Work(SPACE, {Etcdup.name: measured.space}),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -192,6 +193,29 @@ def start_demo(etcdup: Etcdup, *options: str, version: str = VERSION) -> str:
     assert done.returncode == 0, done.stderr
     etcdup.extra["ETCDUP_FILE"] = str(demo_folder(etcdup) / "cluster.yaml")
     return done.stderr
+
+
+@contextmanager
+def running_demo(
+    folder: Path, version: str, members: int = 3, *, edit: Callable[[str], str] = str
+) -> Iterator[Etcdup]:
+    """Yield etcdup with a demo of this version in a folder of its own. Skip the test without this version of etcd.
+
+    `edit` changes the text of its cluster.yaml before the apply.
+    """
+    if reason := why_not(version):
+        pytest.skip(reason)
+    etcdup = Etcdup(folder)
+    prepare_demo(etcdup, demo_folder(etcdup), members, version)
+    file = demo_folder(etcdup) / "cluster.yaml"
+    file.write_text(edit(file.read_text()))
+    etcdup.extra["ETCDUP_FILE"] = str(file)
+    try:
+        done = etcdup("apply", "--yes")
+        assert done.returncode == 0, done.stderr
+        yield etcdup
+    finally:
+        etcdup("demo", "--down")
 
 
 @pytest.fixture(scope="module")

@@ -130,6 +130,6 @@ async def _obtain(world: World, folder: Path, version: Version, report: Report, 
         archive = await world.obtain_archive(binaries, arch)
     except (InstallError, KeyError) as error:
         why = error.message if isinstance(error, InstallError) else "the hosts install it from packages"
-        raise InstallError(f"there is no etcdctl for this machine: {why}", hint=hint) from None
+        raise InstallError(f"this machine has no programs of etcd {version}: {why}", hint=hint) from None
     unpacked = install.cache_dir() / "tools" / f"{version}-{arch}"
     return await asyncio.to_thread(_unpack, archive, version, unpacked)

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from etcdup.errors import EXIT_DONE, EXIT_REFUSED
-from tests.cli.conftest import Etcdup, demo_folder, prepare_demo
+from tests.cli.conftest import Etcdup, demo_folder, running_demo
 from tests.support.cases import one_in_turn
-from tests.support.etcd_binaries import why_not
 
 pytestmark = pytest.mark.apart
 
@@ -26,13 +25,12 @@ ACCESS = """access: {user: operator, password_command: "sh -c 'echo >>runs; cat 
 @pytest.fixture(params=one_in_turn("3.6.14", "3.4.23", "3.5.33", "3.7.1"))
 def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
     """A demo of this version whose users are enabled. The user `operator` has the role root and a password."""
-    version = str(request.param)
-    if why := why_not(version):
-        pytest.skip(why)
-    etcdup = Etcdup(tmp_path)
-    prepare_demo(etcdup, demo_folder(etcdup), version=version)
-    etcdup.extra["ETCDUP_FILE"] = str(demo_folder(etcdup) / "cluster.yaml")
-    assert etcdup("apply", "--yes").returncode == EXIT_DONE
+    with running_demo(tmp_path, str(request.param)) as etcdup:
+        enable_users(etcdup)
+        yield etcdup
+
+
+def enable_users(etcdup: Etcdup) -> None:
     for command in (
         ("user", "add", "root", "--new-user-password", "other"),
         ("user", "grant-role", "root", "root"),
@@ -46,8 +44,6 @@ def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
     etcdup.secrets.words[PASSWORD] = "the password of the user"
     etcdup.secrets.own.add(password_file(etcdup))
     write_password(etcdup, PASSWORD)
-    yield etcdup
-    etcdup("destroy", "--yes-destroy", "demo")
 
 
 def password_file(etcdup: Etcdup) -> Path:

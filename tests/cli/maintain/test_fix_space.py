@@ -12,9 +12,8 @@ from etcdup.ops.pki.open import open_pki
 from etcdup.remote.etcd.client import Credentials
 from etcdup.remote.etcd.errors import EtcdRefused, NoSpace
 from etcdup.remote.etcd.grpc_client import Etcd
-from tests.cli.conftest import Etcdup, demo_folder, demo_spec, prepare_demo
+from tests.cli.conftest import Etcdup, demo_folder, demo_spec, running_demo
 from tests.support.cases import one_in_turn
-from tests.support.etcd_binaries import why_not
 
 pytestmark = pytest.mark.apart
 
@@ -29,19 +28,12 @@ MOST = 1200
 @pytest.fixture(params=one_in_turn("3.6.14", "3.4.23", "3.5.33", "3.7.1"))
 def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
     """A demo of this version with a small quota, running."""
-    version = str(request.param)
-    if why := why_not(version):
-        pytest.skip(why)
-    etcdup = Etcdup(tmp_path)
-    place = demo_folder(etcdup)
-    prepare_demo(etcdup, place, version=version)
-    file = place / "cluster.yaml"
-    file.write_text(f"{QUOTA}{without_etcd(file.read_text())}")
-    etcdup.extra["ETCDUP_FILE"] = str(file)
-    done = etcdup("apply", "--yes")
-    assert done.returncode == 0, done.stderr
-    yield etcdup
-    etcdup("destroy", "--yes-destroy", "demo")
+    with running_demo(tmp_path, str(request.param), edit=with_small_quota) as etcdup:
+        yield etcdup
+
+
+def with_small_quota(text: str) -> str:
+    return f"{QUOTA}{without_etcd(text)}"
 
 
 def without_etcd(text: str) -> str:

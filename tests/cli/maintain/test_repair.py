@@ -9,10 +9,9 @@ import pytest
 
 from etcdup.remote.etcd.grpc_client import Etcd
 from etcdup.remote.etcd.grpc_library import pb
-from tests.cli.conftest import Etcdup, demo_folder, start_demo, wait_until
+from tests.cli.conftest import Etcdup, demo_folder, running_demo, wait_until
 from tests.cli.maintain.test_fix_space import call
 from tests.support.cases import one_in_turn
-from tests.support.etcd_binaries import why_not
 
 pytestmark = pytest.mark.apart
 
@@ -23,14 +22,9 @@ HALF = 8 * 4096
 
 @pytest.fixture(params=one_in_turn("3.6.14", "3.4.23", "3.5.33", "3.7.1"))
 def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
-    version = str(request.param)
-    if why := why_not(version):
-        pytest.skip(why)
-    etcdup = Etcdup(tmp_path)
-    start_demo(etcdup, version=version)
-    call(etcdup, "infra1", lambda client: client.put(b"/key", RIGHT, timeout_s=S))
-    yield etcdup
-    etcdup("destroy", "--yes-destroy", "demo")
+    with running_demo(tmp_path, str(request.param)) as etcdup:
+        call(etcdup, "infra1", lambda client: client.put(b"/key", RIGHT, timeout_s=S))
+        yield etcdup
 
 
 def database(etcdup: Etcdup, name: str) -> Path:

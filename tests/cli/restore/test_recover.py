@@ -9,14 +9,12 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import VERSION, Etcdup, demo_folder, prepare_demo, wait_until
-from tests.support.etcd_binaries import why_not
+from tests.cli.conftest import VERSION, Etcdup, demo_folder, running_demo, wait_until
 from tests.support.expired_certs import issue_expired_leaves
 from tests.support.keyboard import CTRL_C, run_interactively
 
@@ -41,27 +39,14 @@ pytestmark = pytest.mark.apart
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Etcdup]:
-    with running_demo(tmp_path, 3, VERSION) as etcdup:
+    with running_demo(tmp_path, VERSION) as etcdup:
         yield etcdup
 
 
 @pytest.fixture
 def five(tmp_path: Path) -> Iterator[Etcdup]:
-    if why := why_not(VERSION_OF_FIVE):
-        pytest.skip(why)
-    with running_demo(tmp_path, 5, VERSION_OF_FIVE) as etcdup:
+    with running_demo(tmp_path, VERSION_OF_FIVE, members=5) as etcdup:
         yield etcdup
-
-
-@contextmanager
-def running_demo(folder: Path, members: int, version: str) -> Iterator[Etcdup]:
-    etcdup = Etcdup(folder)
-    prepare_demo(etcdup, demo_folder(etcdup), members, version)
-    etcdup.extra["ETCDUP_FILE"] = str(demo_folder(etcdup) / "cluster.yaml")
-    done = etcdup("apply", "--yes")
-    assert done.returncode == 0, done.stderr
-    yield etcdup
-    etcdup("destroy", "--yes-destroy", "demo")
 
 
 def pid_of(etcdup: Etcdup, number: int) -> int:

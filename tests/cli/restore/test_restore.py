@@ -16,7 +16,7 @@ import pytest
 from etcdup.core.restore.client_notes import can_bump
 from etcdup.core.spec.version import parse_version
 from etcdup.ops.demo import destroy_demo
-from tests.cli.conftest import Etcdup, prepare_demo, wait_until
+from tests.cli.conftest import Etcdup, prepare_demo, running_demo, wait_until
 from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.keyboard import CTRL_C, run_interactively
@@ -57,17 +57,8 @@ pytestmark = pytest.mark.apart
 @pytest.fixture(params=one_in_turn("3.6.14", "3.4.23", "3.5.33", "3.7.1"))
 def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
     """A demo of this version with a few keys, running."""
-    version = str(request.param)
-    if why := why_not(version):
-        pytest.skip(why)
-    etcdup = Etcdup(tmp_path)
-    place = tmp_path / ".local/share/etcdup/demo"
-    prepare_demo(etcdup, place, version=version)
-    etcdup.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
-    done = etcdup("apply", "--yes")
-    assert done.returncode == 0, done.stderr
-    yield etcdup
-    etcdup("destroy", "--yes-destroy", "demo")
+    with running_demo(tmp_path, str(request.param)) as etcdup:
+        yield etcdup
 
 
 @pytest.fixture

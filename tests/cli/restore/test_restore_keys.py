@@ -17,10 +17,9 @@ from etcdup.ops.pki.open import open_pki
 from etcdup.remote.etcd.errors import EtcdRpcError
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd
 from tests.cli.backups.test_backup import take_now
-from tests.cli.conftest import Etcdup, demo_folder, demo_spec, prepare_demo, run_and_answer, wait_until
+from tests.cli.conftest import Etcdup, demo_folder, demo_spec, run_and_answer, running_demo, wait_until
 from tests.cli.restore.test_restore import run_etcdctl, save_snapshot, version_of
 from tests.support.cases import one_in_turn
-from tests.support.etcd_binaries import why_not
 from tests.support.keyboard import CTRL_C
 
 COUNT = 600
@@ -34,16 +33,8 @@ pytestmark = pytest.mark.apart
 @pytest.fixture(params=one_in_turn("3.7.1", "3.6.14", "3.4.23", "3.5.33"))
 def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
     """A demo of three members of this version."""
-    version = str(request.param)
-    if why := why_not(version):
-        pytest.skip(why)
-    etcdup = Etcdup(tmp_path)
-    prepare_demo(etcdup, demo_folder(etcdup), version=version)
-    etcdup.extra["ETCDUP_FILE"] = str(demo_folder(etcdup) / "cluster.yaml")
-    done = etcdup("apply", "--yes")
-    assert done.returncode == 0, done.stderr
-    yield etcdup
-    etcdup("demo", "--down")
+    with running_demo(tmp_path, str(request.param)) as etcdup:
+        yield etcdup
 
 
 def key(number: int) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from etcdup.core.restore.client_notes import can_bump
 from etcdup.core.restore.restore import BUMP
 from etcdup.core.spec.version import parse_version
 from tests.cli.backups.test_backup import take_now
-from tests.cli.conftest import Etcdup, demo_folder, prepare_demo
+from tests.cli.conftest import Etcdup, demo_folder, running_demo
 from tests.cli.restore.test_restore import run_etcdctl, save_snapshot, version_of
 from tests.support.cases import one_in_turn
-from tests.support.etcd_binaries import etcd_binaries, why_not
+from tests.support.etcd_binaries import etcd_binaries
 
 SMALL, LARGER = "quota: 16MiB", "quota: 1GiB"
 
@@ -25,24 +26,19 @@ pytestmark = pytest.mark.apart
 @pytest.fixture(params=one_in_turn("3.6.14", "3.4.23", "3.5.33", "3.7.1"))
 def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
     """A demo of one member of this version, with a small quota."""
-    version = str(request.param)
-    if why := why_not(version):
-        pytest.skip(why)
-    etcdup = Etcdup(tmp_path)
-    prepare_demo(etcdup, demo_folder(etcdup), members=1, version=version)
-    etcdup.extra["ETCDUP_FILE"] = str(demo_folder(etcdup) / "cluster.yaml")
-    set_quota(etcdup, SMALL)
-    done = etcdup("apply", "--yes")
-    assert done.returncode == 0, done.stderr
-    yield etcdup
-    etcdup("demo", "--down")
+    with running_demo(tmp_path, str(request.param), members=1, edit=partial(with_quota, SMALL)) as etcdup:
+        yield etcdup
 
 
 def set_quota(etcdup: Etcdup, line: str) -> None:
     file = Path(etcdup.extra["ETCDUP_FILE"])
-    text = file.read_text().replace(f"{SMALL}, ", "")
+    file.write_text(with_quota(line, file.read_text()))
+
+
+def with_quota(line: str, text: str) -> str:
+    text = text.replace(f"{SMALL}, ", "")
     assert "etcd: {" in text
-    file.write_text(text.replace("etcd: {", f"etcd: {{{line}, "))
+    return text.replace("etcd: {", f"etcd: {{{line}, ")
 
 
 def fill(etcdup: Etcdup) -> None:

@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Etcdup, prepare_demo, wait_until
+from tests.cli.conftest import Etcdup, demo_folder, running_demo, wait_until
 from tests.support.cases import one_in_turn
-from tests.support.etcd_binaries import why_not
 
 MEMBERS = ("infra1", "infra2", "infra3")
 # For a stopped member. tests/lab/test_disk_salvage.py tests 3.6.14.
@@ -27,21 +27,12 @@ pytestmark = pytest.mark.apart
 def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
     """A demo of this version that holds a key, running."""
     version = str(request.param)
-    if why := why_not(version):
-        pytest.skip(why)
-    etcdup = Etcdup(tmp_path)
-    place = tmp_path / ".local/share/etcdup/demo"
-    prepare_demo(etcdup, place, version=version)
-    etcdup.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
-    if version == WITH_WAL_DIR:
-        text = (place / "cluster.yaml").read_text()
-        (place / "cluster.yaml").write_text(text.replace("etcd: {", f"etcd: {{wal_dir: /{LOG}/wal, "))
-    done = etcdup("apply", "--yes")
-    assert done.returncode == 0, done.stderr
-    done = etcdup("ctl", "--", "put", "/a", "kept")
-    assert done.returncode == 0, done.stderr
-    yield etcdup
-    etcdup("destroy", "--yes-destroy", "demo")
+    more = f"wal_dir: /{LOG}/wal, " if version == WITH_WAL_DIR else ""
+    edit = partial(re.sub, r"etcd: \{", f"etcd: {{{more}")
+    with running_demo(tmp_path, version, edit=edit) as etcdup:
+        done = etcdup("ctl", "--", "put", "/a", "kept")
+        assert done.returncode == 0, done.stderr
+        yield etcdup
 
 
 @pytest.mark.parametrize("up", ["3.6.14"], indirect=True)
@@ -119,10 +110,6 @@ def find_etcd_on_copy(data: Path) -> list[str]:
         if wanted in words and words[0].endswith(b"/etcd"):
             found.append(each.parent.name)
     return found
-
-
-def demo_folder(etcdup: Etcdup) -> Path:
-    return Path(etcdup.extra["ETCDUP_FILE"]).parent
 
 
 def pid_of(etcdup: Etcdup, name: str) -> int:

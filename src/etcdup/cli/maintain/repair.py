@@ -12,7 +12,7 @@ from etcdup.core.audit.findings import MemberHash
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.planner.repair import Repair, plan_repair
-from etcdup.errors import EtcdupError, UsageError
+from etcdup.errors import EtcdupError
 from etcdup.ops.maintain.repair import COMPARE_HINT, compare_voters, examine, save_source
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import Planner
@@ -22,13 +22,8 @@ from etcdup.ops.world.world import World
 def repair_member(file: Path, name: str, *, yes: bool, as_json: bool) -> int:
     """Replace a member whose data differs from that of a majority."""
     session = Session.begin(file)
-    try:
-        chosen_hosts(session.spec, file, name)
-    except UsageError as error:
-        back = (
-            f"If {name} is a member that you deleted from the file: write its line back, then run this again"
-        )
-        raise UsageError(error.message, hint=f"{error.hint}. {back}") from None
+    back = f"If {name} is a member that you deleted from the file: write its line back, then run this again"
+    chosen_hosts(session.spec, file, name, back)
     check_tls_files(session)
     run = ChangeRun(session, f"maintain repair {name}", as_json=as_json)
     return run.run_to_exit(_repair(run, name, yes=yes))

@@ -14,13 +14,17 @@ def read_spec(path: Path) -> Spec:
     return load_bytes(read_bytes(path), str(path))
 
 
-def chosen_hosts(spec: Spec, path: Path, name: str | None) -> list[str]:
-    """Return the host of this name; without a name, all hosts. Raise UsageError if the file has no such host."""
+def chosen_hosts(spec: Spec, path: Path, name: str | None, more_hint: str = "") -> list[str]:
+    """Return the host of this name; without a name, all hosts. Raise UsageError if the file has no such host.
+
+    `more_hint` is a sentence for the hint of that error.
+    """
     names = [host.name for host in spec.hosts]
     if name is None:
         return names
     if name not in names:
-        raise UsageError(f"{path} has no host {name}", hint=f"use one of its hosts: {', '.join(names)}")
+        hint = f"use one of its hosts: {', '.join(names)}"
+        raise UsageError(f"{path} has no host {name}", hint=f"{hint}. {more_hint}" if more_hint else hint)
     return [name]
 
 
