@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support import cases
+from tests.support.texts import Texts
 
 HERE = Path(__file__).parent
 # The slowest folders come first: if one worker runs out of tests, the others have little left.
@@ -25,7 +26,7 @@ LONG = ("lab", "cli", "local")
 QUICK_FOLDERS = ("core",)
 
 # A kill test stops etcdup after every n-th command of a run (tests/support/kill_everywhere.py).
-STRIDES = {"quick": "31", "default": "10", "full": "1"}
+STRIDES = {"quick": "31", "default": "15", "full": "1"}
 LEFT_OUT = pytest.StashKey[int]()
 
 # A busy machine must not make a test fail: pytest-timeout ends a test that hangs.
@@ -80,6 +81,12 @@ def _delete_folders(
     if request.session.testsfailed == failed:
         for folder in tmp_path_factory.getbasetemp().iterdir():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def texts(request: pytest.FixtureRequest, tmp_path: Path) -> Texts:
+    """Compare texts of etcdup with the golden file of the module."""
+    return Texts(request.path, request.node.name, tmp_path)
 
 
 @pytest.hookimpl(optionalhook=True)

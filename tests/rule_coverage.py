@@ -164,6 +164,10 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
         "test_a_good_file_gives_exactly_these_values_and_warnings",
     ),
     78: DEFAULTS,
+    79: (
+        "test_stopped_members_are_defragmented_and_the_leader_is_last",
+        "test_a_start_of_etcd_ends_a_defragmentation_of_its_stopped_database",
+    ),
     # Hardening and corruption
     80: "test_corruption_checks_are_on_by_the_names_of_each_minor",
     81: (

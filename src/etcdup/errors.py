@@ -47,6 +47,9 @@ class EtcdupError(Exception):
         self.detail = detail
         self.hint = hint
 
+    def __str__(self) -> str:
+        return self.message  # ops/world/perform.py replaces the message of a script
+
 
 class UsageError(EtcdupError):
     """The command was called with a wrong argument."""

@@ -1,5 +1,6 @@
 """Run etcdup as a command, on members of this machine, with a cache of its own."""
 
+import json
 import os
 import re
 import shutil
@@ -140,6 +141,41 @@ class Etcdup:
     def _kill_command(self, kind: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
         argv = [sys.executable, "-m", "tests.support.kill_at_step", kind, *arguments]
         return argv, self.environment | {"PYTHONPATH": f"{SOURCE}:{SOURCE.parent}"}
+
+
+def assert_nothing_to_do(etcdup: Etcdup, *verb: str) -> None:
+    """Run this verb (default: `apply`). It must find nothing to do."""
+    done = etcdup(*(verb or ("apply",)), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outcome"] == "nothing to do"
+
+
+def steps_of(etcdup: Etcdup, *verb: str) -> set[str]:
+    """Return the kinds of the steps that `plan`, or this verb with its options, plans."""
+    told = json.loads(etcdup(*(verb or ("plan",)), "--json").stdout)
+    return {each["step"] for each in (told.get("plan") or told)["steps"]}
+
+
+def lines_with(word: str, text: str) -> list[str]:
+    """Return the lines with this word."""
+    return [line for line in text.splitlines() if word in line]
+
+
+def notes_of(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the notes of the plan in this JSON, with N for each size, sum, term, index and revision."""
+    notes = json.loads(done.stdout)["plan"]["notes"]
+    return [
+        re.sub(r"\b(term|applied|revision) \d+|[\d.]+ (Ki|Mi)?B\b|\b[0-9a-f]{12}\b", "N", note)
+        for note in notes
+    ]
+
+
+def refused_rules(etcdup: Etcdup, *verb: str) -> list[list[int]]:
+    """Return the rules of each reason for which this verb with its options is refused."""
+    done = etcdup(*verb, "--json")
+    assert done.returncode == 4, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    return [each["rules"] for each in (told.get("error") or told)["refused"]]
 
 
 def wait_until(condition: Callable[[], bool], why: str, timeout_s: float = PATIENCE_S) -> None:

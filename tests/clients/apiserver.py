@@ -16,7 +16,7 @@ from tests.clients.printed_files import files_to_copy
 from tests.clients.table import KubernetesRow, Measured, Row
 from tests.lab.operator import Operator, output_of
 from tests.lab.shell import LabError
-from tests.support.kube_apiserver_binary import VERSION, kube_apiserver
+from tests.support.kubernetes_binaries import VERSION, kubernetes_binary
 
 PORT = 6443
 TOKEN = "lab-administrator"
@@ -132,7 +132,9 @@ class Apiserver:
             "--service-account-issuer=https://kubernetes.default.svc",
         ]  # fmt: skip
         with (self._folder / "apiserver.log").open("a") as log:
-            self._process = self.operator.lab.popen([kube_apiserver(), *flags], stdout=log, stderr=log)
+            self._process = self.operator.lab.popen(
+                [kubernetes_binary("kube-apiserver"), *flags], stdout=log, stderr=log
+            )
         self._wait_ready()
 
     def _wait_ready(self) -> None:

@@ -12,8 +12,8 @@ from tests.clients.table import Row, as_text
 from tests.lab import Lab, why_not
 from tests.lab.operator import Operator
 from tests.lab.test_bootstrap import path_install
-from tests.support import kube_apiserver_binary
 from tests.support.etcd_binaries import why_not as why_no_etcd
+from tests.support.kubernetes_binaries import why_not_built
 
 Client = Apiserver | Patroni
 KUBERNETES, PATRONI = "kubernetes", "patroni"
@@ -38,7 +38,7 @@ def kind(request: pytest.FixtureRequest) -> str:
     """Return the kind of the client. All tests of one kind run together, in one lab."""
     kind: str = request.param
     reasons = [why_not(), *map(why_no_etcd, VERSIONS)]
-    reasons += [patroni_image.why_not() if kind == PATRONI else kube_apiserver_binary.why_not_built()]
+    reasons += [patroni_image.why_not() if kind == PATRONI else why_not_built("kube-apiserver")]
     for reason in filter(None, reasons):
         pytest.skip(f"no {kind}: {reason}")
     return kind

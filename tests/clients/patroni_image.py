@@ -4,16 +4,13 @@ python -m tests.clients.patroni_image      build it, and print its path
 """
 
 import hashlib
-import shutil
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tests.lab.base_image import RECIPE as BASE_RECIPE
-from tests.lab.base_image import SUITE, base_image
+from tests.lab.base_image import extend_base_image
 from tests.lab.shell import run
 from tests.support.cache import build_once, cache_dir
-from tests.support.private_apt import PrivateApt
 
 PACKAGES = ("postgresql-15", "patroni", "python3-etcd", "python3-psycopg2")
 # Patroni of PyPI is pure Python. It uses the libraries that Debian's Patroni needs too.
@@ -51,25 +48,9 @@ def _folder() -> Path:
 
 
 def _build(root: Path) -> None:
-    run(["cp", "-a", f"{base_image()}/.", root], timeout_s=600)
-    _download(root / "root/packages")
-    for path, text in FILES.items():
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        file.chmod(0o755)
-    run(["chroot", root, "/bin/sh", "-c", CONFIGURE_SCRIPT], timeout_s=900)
+    extend_base_image(root, PACKAGES, FILES, CONFIGURE_SCRIPT)
     target = f"--target={root}{PYPI_FOLDER}"
     run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", target, *PYPI], timeout_s=300)
-
-
-def _download(target: Path) -> None:
-    target.mkdir()
-    with TemporaryDirectory() as temporary:
-        apt = PrivateApt(Path(temporary), [SUITE], status=base_image() / "var/lib/dpkg/status")
-        apt.update()
-        for package in apt.download_with_dependencies(*PACKAGES):
-            shutil.copy(package, target)
 
 
 if __name__ == "__main__":

@@ -90,13 +90,18 @@ class Measured:
     def __str__(self) -> str:
         return "\n".join(map(str, self.rows))
 
-    def assert_uninterrupted(self, *, too_old: str = "") -> None:
-        """`too_old`: a client that has a known fault of its own here. It must only be consistent."""
+    def assert_uninterrupted(self, *, too_old: str = "", demotions: int = 0) -> None:
+        """`too_old`: a Patroni that has a known fault of its own here. It must be consistent.
+
+        `demotions`: how often it may demote its primary.
+        """
         for row in self.rows:
-            if row.client == too_old:
-                row.assert_consistent()
-            else:
+            if row.client != too_old:
                 row.assert_uninterrupted()
+                continue
+            assert isinstance(row, PatroniRow)
+            row.assert_consistent()
+            assert row.demotions <= demotions, row
 
     def assert_consistent(self) -> None:
         for row in self.rows:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.clients.conftest import Client
+from tests.clients.conftest import ETCD_HOSTS, VERSIONS, Client
 from tests.clients.patroni import SCOPES, Patroni
 from tests.clients.test_changes import write
 from tests.lab.operator import Operator, output_of
@@ -10,13 +10,15 @@ from tests.lab.operator import Operator, output_of
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
 
 PASSWORD = "lab-password"
-# Patroni 3.0.2 does not recognise the errors of the gateway of etcd 3.6. So it demotes when its token ends, and it must
-# not log in before users are enabled.
+# Patroni 3.0.2 does not log in again for its lease, which needs a login from etcd 3.5.28 and 3.6.9 on. So it can demote
+# its primary at each restart of a member, which forgets all logins. It does not recognise the errors of the gateway of
+# etcd 3.6 either, so it must not log in before users are enabled. docs/guides/patroni.md says all of this.
 OLD, NEW = SCOPES
 SMALL, LARGE = "etcd: {quota: 16MiB}\n", "etcd: {quota: 64MiB}\n"
 VALUE = "x" * 1_000_000
 
 
+@pytest.mark.parametrize("version", VERSIONS[:2])
 def test_users_are_enabled(operator: Operator, client: Client, version: str) -> None:
     add_user(operator, "root", "root")
     if isinstance(client, Patroni):
@@ -32,11 +34,11 @@ def test_users_are_enabled(operator: Operator, client: Client, version: str) -> 
         if isinstance(client, Patroni):
             client.log_in("patroni", PASSWORD, OLD)
         operator.health()
-    measured.assert_uninterrupted(too_old=OLD.label)
+    measured.assert_uninterrupted(too_old=OLD.label, demotions=1)
     write(operator, version, "etcd: {quota: 3GiB}\n")
     with client.measure("settings change with auth") as measured:
         operator.apply()
-    measured.assert_uninterrupted(too_old=OLD.label)
+    measured.assert_uninterrupted(too_old=OLD.label, demotions=len(ETCD_HOSTS))
 
 
 def add_user(operator: Operator, name: str, role: str) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from etcdup.core.adopt.existing_file import differing_keys
 from etcdup.core.certs.revocation import unrevoked_notes
-from etcdup.core.observed.model import HostSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.plan.adopt_steps import AdoptHost, ReleaseHost
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.plan.steps import AdoptHost, ReleaseHost
 from etcdup.core.spec.model import Spec
 from etcdup.core.verdict.verdict import judge
 from etcdup.errors import RefusedError
@@ -22,6 +22,7 @@ from tests.flows.test_replace_member import Loss, assert_whole, do_nothing, repl
 from tests.support.fake_world import add_machines, bring_up, make_plan, spec_of, world_of
 from tests.support.foreign_cluster import adopt, cluster_id, foreign_network, release
 from tests.support.kill_everywhere import Start, kill_after, kill_points
+from tests.support.texts import Texts
 
 MARKER = "/etc/etcd/etcdup.json"
 SPEC = spec_of(3)
@@ -115,50 +116,95 @@ async def test_each_kill_of_a_release_is_finished_by_the_next_run(tmp_path: Path
             assert (await release(SPEC, network, folder)).is_empty
 
 
-async def test_nothing_is_written_while_a_member_is_down(tmp_path: Path) -> None:
-    start = await start_of(SPEC, tmp_path)
+async def test_a_release_of_a_part_of_the_hosts_is_refused(tmp_path: Path) -> None:
+    """The marker of a host that cluster.yaml does not name would stay."""
+    spec = spec_of(5)
+    start = await start_of(spec, tmp_path)
+    await adopt(spec, *start.parts)
     before = deepcopy(nodes_of(start.network))
-    start.network.machines["infra2"].end_etcd(1)
-    with pytest.raises(RefusedError, match="infra2"):
-        await adopt(SPEC, *start.parts)
+    with pytest.raises(RefusedError) as refused:
+        await release(SPEC, *start.parts)
+    refusal = refused.value.refusal
+    assert isinstance(refusal, Refusal)
+    assert [each.host for each in refusal.reasons] == ["infra4", "infra5"]
     assert nodes_of(start.network) == before
 
 
-async def test_nothing_is_written_while_members_have_different_data(tmp_path: Path) -> None:
+async def test_a_host_that_is_not_reachable_is_released_later(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    await adopt(SPEC, *start.parts)
+    start.network.commands.clear()
+    with start.copied("whole") as (network, folder):
+        network.machines["infra2"].reachable = False
+        plan = await release(SPEC, network, folder)
+        assert plan.unknown == ("infra2",)
+        assert {step.host for step in plan.steps if isinstance(step, ReleaseHost)} == {"infra1", "infra3"}
+        assert (await release(SPEC, network, folder)).unknown == ("infra2",), "cluster.yaml is still needed"
+        commands = len(network.commands)
+    for number in kill_points(commands):
+        with start.copied(number) as (network, folder):
+            network.machines["infra2"].reachable = False
+            await kill_after(number, network, release(SPEC, network, folder))
+            network.machines["infra2"].reachable = True
+            await release(SPEC, network, folder)
+            assert not any(machine.file(MARKER) for machine in network.machines.values())
+            last = await release(SPEC, network, folder)
+            assert last.is_empty
+            assert not last.unknown
+
+
+async def test_a_release_needs_no_etcd(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    await adopt(SPEC, *start.parts)
+    for machine in start.network.machines.values():
+        machine.end_etcd(1)
+    assert len((await release(SPEC, *start.parts)).steps) == 3
+
+
+async def test_nothing_is_written_while_a_member_is_down(texts: Texts, tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    before = deepcopy(nodes_of(start.network))
+    start.network.machines["infra2"].end_etcd(1)
+    with pytest.raises(RefusedError) as caught:
+        await adopt(SPEC, *start.parts)
+    texts(caught.value)
+    assert nodes_of(start.network) == before
+
+
+async def test_nothing_is_written_while_members_have_different_data(texts: Texts, tmp_path: Path) -> None:
     start = await start_of(SPEC, tmp_path)
     before = deepcopy(nodes_of(start.network))
     process = start.network.machines["infra3"].process
     assert process is not None
     process.cluster.hashes[process.member_id] = 1
-    with pytest.raises(RefusedError, match="infra1, infra2; infra3") as refused:
+    with pytest.raises(RefusedError) as refused:
         await adopt(SPEC, *start.parts)
-    assert "etcdctl member remove" in refused.value.hint
+    texts(refused.value)
     assert nodes_of(start.network) == before
 
 
-@pytest.mark.parametrize(
-    ("alarm", "hint"), [("CORRUPT", "hashkv"), ("NOSPACE on member 1a", "compaction"), ("OTHER", "its cause")]
-)
+@pytest.mark.parametrize("alarm", ["CORRUPT", "NOSPACE on member 1a", "OTHER"])
 async def test_the_hint_of_an_alarm_says_how_to_remove_its_cause(
-    tmp_path: Path, alarm: str, hint: str
+    texts: Texts, tmp_path: Path, alarm: str
 ) -> None:
     start = await start_of(SPEC, tmp_path)
     process = start.network.machines["infra1"].process
     assert process is not None
     process.cluster.alarms = (alarm,)
-    with pytest.raises(RefusedError, match="alarm") as refused:
+    with pytest.raises(RefusedError) as refused:
         await adopt(SPEC, *start.parts)
-    assert hint in refused.value.hint
+    texts(refused.value)
 
 
-async def test_a_directory_that_other_users_can_write_gets_no_marker(tmp_path: Path) -> None:
+async def test_a_directory_that_other_users_can_write_gets_no_marker(texts: Texts, tmp_path: Path) -> None:
     start = await start_of(SPEC, tmp_path)
     start.network.machines["infra3"].nodes["/etc/etcd"].owner = "etcd:etcd"
-    with pytest.raises(RefusedError, match="infra3"):
+    with pytest.raises(RefusedError) as caught:
         await adopt(SPEC, *start.parts)
+    texts(caught.value)
 
 
-async def test_a_stopped_member_is_not_started_by_etcdup(tmp_path: Path) -> None:
+async def test_a_stopped_member_is_not_started_by_etcdup(texts: Texts, tmp_path: Path) -> None:
     start = await start_of(SPEC, tmp_path)
     await adopt(SPEC, *start.parts)
     start.network.machines["infra2"].end_etcd(1)
@@ -166,26 +212,25 @@ async def test_a_stopped_member_is_not_started_by_etcdup(tmp_path: Path) -> None
     assert isinstance(plan, Plan)
     assert plan.is_empty
     assert plan.unsolved == ("member-silent",)
-    assert any("infra2" in note and "member replace infra2" in note for note in plan.notes)
+    texts(plan.notes)
 
 
 @pytest.mark.parametrize("more", ["etcd: {quota: 4GiB}\n", "etcd: {heartbeat_ms: 200}\n"])
-async def test_changed_settings_wait_for_the_take_over(tmp_path: Path, more: str) -> None:
+async def test_changed_settings_wait_for_the_take_over(texts: Texts, tmp_path: Path, more: str) -> None:
     start = await start_of(SPEC, tmp_path)
     await adopt(SPEC, *start.parts)
     refusal = await make_plan(spec_of(3, more), *start.parts)
     assert isinstance(refusal, Refusal)
-    assert {reason.message.count("waits for its take-over") for reason in refusal.reasons} <= {0, 1}
-    assert "take-over" in refusal.reasons[0].hint
+    texts(refusal)
 
 
-async def test_an_upgrade_waits_for_the_take_over(tmp_path: Path) -> None:
+async def test_an_upgrade_waits_for_the_take_over(texts: Texts, tmp_path: Path) -> None:
     spec = spec_of(3, version="3.5.33")
     start = await start_of(spec, tmp_path)
     await adopt(spec, *start.parts)
     refusal = await make_plan(spec_of(3, version="3.6.14"), *start.parts)
     assert isinstance(refusal, Refusal)
-    assert "3.5.33" in refusal.reasons[0].message
+    texts(refusal.reasons[0])
 
 
 async def test_hosts_are_added_to_an_adopted_cluster(tmp_path: Path) -> None:
@@ -239,6 +284,7 @@ async def test_a_lost_machine_of_an_adopted_cluster_is_replaced(tmp_path: Path) 
 
 
 async def test_a_member_of_etcdup_is_replaced_again_and_its_certificates_are_revoked_later(
+    texts: Texts,
     tmp_path: Path,
 ) -> None:
     """The members that wait have no revocation list."""
@@ -250,10 +296,10 @@ async def test_a_member_of_etcdup_is_replaced_again_and_its_certificates_are_rev
         await replace(loss, *start.parts)
         await assert_whole(loss, *start.parts)
     observed = await observe(world_of(SPEC, *start.parts))
-    assert any("infra2 are not revoked" in note for note in unrevoked_notes(SPEC, observed))
+    texts(unrevoked_notes(SPEC, observed))
 
 
-async def test_a_member_without_data_is_replaced_as_the_hint_says(tmp_path: Path) -> None:
+async def test_a_member_without_data_is_replaced_as_the_hint_says(texts: Texts, tmp_path: Path) -> None:
     """Its old unit would start an empty member, and etcdup does not know this unit."""
     start = await start_of(SPEC, tmp_path)
     await adopt(SPEC, *start.parts)
@@ -261,12 +307,10 @@ async def test_a_member_without_data_is_replaced_as_the_hint_says(tmp_path: Path
     start.network.wipe("infra2")
     plan = await make_plan(SPEC, *start.parts)
     assert isinstance(plan, Plan)
-    (note,) = [note for note in plan.notes if "contains no member" in note]
-    with pytest.raises(RefusedError, match="infra2") as refused:
+    texts(plan.notes)
+    with pytest.raises(RefusedError) as refused:
         await replace(loss, *start.parts)
-    for hint in (note, refused.value.hint):
-        assert f"delete {MARKER}" in hint
-        assert "member replace infra2" in hint
+    texts(refused.value)
     machine = start.network.machines["infra2"]
     machine.failed_at = machine.loaded_unit = machine.old_process = None
     machine.enabled = False
@@ -278,23 +322,25 @@ async def test_a_member_without_data_is_replaced_as_the_hint_says(tmp_path: Path
     assert {name: now[name] for name in ("infra1", "infra3")} == {n: running[n] for n in ("infra1", "infra3")}
 
 
-async def test_an_adopted_host_is_not_replaced_while_it_runs(tmp_path: Path) -> None:
+async def test_an_adopted_host_is_not_replaced_while_it_runs(texts: Texts, tmp_path: Path) -> None:
     start = await start_of(SPEC, tmp_path)
     running = processes_of(start.network)
     await adopt(SPEC, *start.parts)
-    with pytest.raises(RefusedError, match="take-over"):
+    with pytest.raises(RefusedError) as caught:
         await replace(Loss(do_nothing, SPEC), *start.parts)
+    texts(caught.value)
     assert processes_of(start.network) == running
 
 
-async def test_users_that_exclude_etcdup_are_named_with_the_key_that_helps(tmp_path: Path) -> None:
+async def test_users_that_exclude_etcdup_are_named_with_the_key_that_helps(
+    texts: Texts, tmp_path: Path
+) -> None:
     start = await start_of(SPEC, tmp_path)
     start.network.etcd.only().auth = True
     start.network.etcd.only().denied = "user name not found"
     with pytest.raises(RefusedError) as refused:
         await adopt(SPEC, *start.parts)
-    assert "password_command" in refused.value.hint
-    assert "etcdup ctl" not in refused.value.hint, "there may be no cluster.yaml yet"
+    texts(refused.value)
     assert start.network.commands == []
     start.network.etcd.only().denied = ""
     logs_in = spec_of(3, "etcd: {access: {user: operator, password_command: pass etcd}}\n")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.host_steps import DeleteArchives
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.plan.steps import DeleteArchives
 from etcdup.core.planner.archives import is_for_undo, plan_delete_archives
 from etcdup.core.planner.guards import refuse_step
 from etcdup.core.spec.model import Spec

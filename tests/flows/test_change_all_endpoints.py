@@ -25,6 +25,7 @@ from etcdup.testing.network import FakeNetwork
 from etcdup.testing.process import converge
 from tests.support.fake_world import TOKEN, bring_up, make_plan, planner_of, spec_of, world_of
 from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
+from tests.support.texts import Texts
 
 SPEC = spec_of()
 MARKER = "/etc/etcd/etcdup.json"
@@ -84,14 +85,14 @@ def give_endpoints(network: FakeNetwork, *specs: Spec) -> None:
 
 @pytest.mark.quick
 @pytest.mark.parametrize("change", CHANGES)
-async def test_apply_stops_before_the_last_known_endpoint_leaves(tmp_path: Path, change: str) -> None:
+async def test_apply_stops_before_the_last_known_endpoint_leaves(
+    texts: Texts, tmp_path: Path, change: str
+) -> None:
     after = CHANGES[change]
     network, folder = (start := await start_with_client(after, tmp_path)).network, start.folder
-    with pytest.raises(
-        PartlyApplied, match=r"the last endpoint that clients may know.*10\.0\.0\.9"
-    ) as stopped:
+    with pytest.raises(PartlyApplied) as stopped:
         await apply_unconfirmed(after, network, folder)
-    assert "--consumers-have endpoints" in stopped.value.hint
+    texts(stopped.value)
     assert await is_served(network)
     served = {url for each in network.etcd.only().members.values() for url in each.client_urls}
     assert len(served & desired_endpoints(SPEC)) == 1
@@ -158,7 +159,7 @@ async def test_a_kill_after_any_command_of_the_confirmed_run(tmp_path: Path) -> 
     ids=["hosts one by one", "grow, shrink, and the last one", "addresses one by one"],
 )
 async def test_a_change_in_several_runs_stops_in_the_last_one(
-    tmp_path: Path, steps: Sequence[Spec], recorded: bool
+    texts: Texts, tmp_path: Path, steps: Sequence[Spec], recorded: bool
 ) -> None:
     """The markers record the first endpoints. Markers of an older etcdup get the record before the first change."""
     start = await start_with_client(spec_of(5), tmp_path)
@@ -170,8 +171,9 @@ async def test_a_change_in_several_runs_stops_in_the_last_one(
     for spec in steps[:-1]:
         await apply_unconfirmed(spec, network, folder)
         assert await is_served(network)
-    with pytest.raises(EtcdupError, match="the last endpoint that clients may know"):
+    with pytest.raises(EtcdupError) as caught:
         await apply_unconfirmed(steps[-1], network, folder)
+    texts(caught.value)
     assert await is_served(network)
     give_endpoints(network, steps[-1])
     await bring_up(steps[-1], network, folder, confirmed=True)

@@ -4,24 +4,25 @@ from pathlib import Path
 
 from etcdup.core.host.closed_member import closed_settings
 from etcdup.core.host.files import desired_settings
+from etcdup.core.plan.member_steps import RestartMember
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.plan.steps import RestartMember
 from etcdup.core.spec.layout import layout_of
 from etcdup.ops.pki.open import open_pki
 from tests.flows.test_restore import restore, snapshot_in
 from tests.support.fake_world import TOKEN, bring_up, make_plan, running_network, spec_of
 from tests.support.kill_everywhere import apply_and_check, kill_everywhere, prepare_start
+from tests.support.texts import Texts
 
 OPTIONAL = spec_of(3, "tls: {client_auth: optional}\n")
 
 
-async def test_the_edit_and_its_reverse_restart_each_member_once(tmp_path: Path) -> None:
+async def test_the_edit_and_its_reverse_restart_each_member_once(texts: Texts, tmp_path: Path) -> None:
     network = await running_network(spec_of(3), tmp_path)
     for spec, value, ca in ((OPTIONAL, "false", None), (spec_of(3), "true", "/etc/etcd/pki/ca.pem")):
         answer = await make_plan(spec, network, tmp_path)
         assert isinstance(answer, Plan)
         assert sum(isinstance(step, RestartMember) for step in answer.steps) == 3
-        assert any("without a certificate" in note for note in answer.notes) == (spec == spec_of(3))
+        texts(answer.notes)
         await bring_up(spec, network, tmp_path)
         await apply_and_check(spec, network, tmp_path)
         for machine in network.machines.values():
@@ -52,13 +53,13 @@ async def test_a_closed_member_is_closed_all_the_same(tmp_path: Path) -> None:
     assert (own["ETCD_CLIENT_CERT_AUTH"], own["ETCD_TRUSTED_CA_FILE"]) == ("true", f"{layout.closed}/ca.pem")
 
 
-async def test_with_users_of_etcd_the_edit_is_refused(tmp_path: Path) -> None:
+async def test_with_users_of_etcd_the_edit_is_refused(texts: Texts, tmp_path: Path) -> None:
     """etcd takes the user of etcdup from its certificate. Without certificates, etcdup would have no rights."""
     network = await running_network(spec_of(3), tmp_path)
     network.etcd.only().auth = True
     answer = await make_plan(OPTIONAL, network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert "`client_auth`" in answer.reasons[0].hint
+    texts(answer.reasons[0])
     assert network.commands == []
     written_back = await make_plan(spec_of(3), network, tmp_path)
     assert isinstance(written_back, Plan)
@@ -73,12 +74,10 @@ async def test_with_a_password_the_edit_is_applied_although_users_are_enabled(tm
     await kill_everywhere(start, edited)
 
 
-async def test_users_that_are_enabled_later_are_named(tmp_path: Path) -> None:
+async def test_users_that_are_enabled_later_are_named(texts: Texts, tmp_path: Path) -> None:
     network = await running_network(OPTIONAL, tmp_path)
     cluster = network.etcd.only()
     cluster.auth, cluster.denied = True, "user name is empty"
     answer = await make_plan(OPTIONAL, network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert "password_command" in answer.reasons[0].hint
-    assert "auth disable" in answer.reasons[0].hint
-    assert "grant-role" not in answer.reasons[0].hint
+    texts(answer.reasons[0])

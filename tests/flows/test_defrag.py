@@ -203,6 +203,23 @@ async def test_a_member_that_ends_meanwhile_stops_the_run(network: FakeNetwork, 
     assert len(defragmented(network)) == 1
 
 
+@pytest.mark.parametrize("spec", [SPEC, spec_of(5)], ids=["three", "five"])
+async def test_the_death_of_another_member_stops_the_run_at_the_next_member(
+    spec: Spec, tmp_path: Path
+) -> None:
+    """The defragmented member serves its clients again, and the quorum was never in danger."""
+    network = await running_network(spec, tmp_path)
+    fragment(network)
+    network.at(1, lambda: network.crash(leader_of(network)))
+    with pytest.raises(EtcdupError) as stopped:
+        await defrag_of()(spec, network, tmp_path)
+    assert stopped.value.hint
+    assert len(defragmented(network)) == 1
+    running = [machine for machine in network.machines.values() if machine.process]
+    assert len(running) == len(network.machines) - 1
+    assert all(not each.process or each.process.ready for each in running)
+
+
 def end_first_blocked(network: FakeNetwork) -> None:
     for machine in network.machines.values():
         if machine.process is not None and machine.process.blocked_until:

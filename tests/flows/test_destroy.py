@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.host_steps import RetireMember
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.plan.steps import RetireMember
 from etcdup.core.planner.destroy import archived_paths, plan_destroy
 from etcdup.core.spec.model import Spec
 from etcdup.ops.apply.apply import apply, apply_without_proof

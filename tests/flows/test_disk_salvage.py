@@ -27,6 +27,7 @@ from tests.flows.test_recover import (
 from tests.flows.test_restore import old_logs
 from tests.support.fake_world import spec_of, world_of
 from tests.support.kill_everywhere import Start, apply_and_check, prepare_start
+from tests.support.texts import Texts
 
 COPY = "/var/lib/etcd.salvage"
 
@@ -68,7 +69,7 @@ def remove_etcd(network: FakeNetwork) -> None:
 
 @pytest.mark.parametrize("change", [None, stop_infra1], ids=["silent", "stopped"])
 async def test_the_cluster_is_rebuilt_from_the_disk_of_the_reachable_host(
-    tmp_path: Path, change: Callable[[FakeNetwork], None] | None
+    texts: Texts, tmp_path: Path, change: Callable[[FakeNetwork], None] | None
 ) -> None:
     spec, start = await lose_power(tmp_path)
     network, folder = start.copy_to("one")
@@ -81,15 +82,10 @@ async def test_the_cluster_is_rebuilt_from_the_disk_of_the_reachable_host(
     assert isinstance(plan, Plan)
     kinds = [step.kind for step in plan.steps]
     assert kinds == (["SalvageData"] if change else ["StopMembers", "SalvageData"])
-    assert "no member answers" in plan.notes[0]
-    assert plan.notes[1].startswith(
-        "the data of infra1 is used, the only data that etcdup can reach: infra1 (term"
-    )
+    texts(plan.notes)
 
     plan = await recover(spec, network, folder)
-    assert plan.notes[0].startswith(
-        "the cluster is rebuilt from the data on the disk of infra1, up to the end of its log"
-    )
+    texts(plan.notes)
     assert stored_keys(network, "infra1")[b"/registry/a"] == b"1"
     (kept,) = (folder / "backups").glob("*-recover-infra1-*.db")
     assert kept.stat().st_mode & 0o777 == 0o600
@@ -101,29 +97,31 @@ async def test_the_cluster_is_rebuilt_from_the_disk_of_the_reachable_host(
     assert stored_keys(network, "infra2")[b"/registry/a"] == b"1"
 
 
-async def test_of_two_logs_the_newer_one_is_used_and_both_members_are_stopped(tmp_path: Path) -> None:
+async def test_of_two_logs_the_newer_one_is_used_and_both_members_are_stopped(
+    texts: Texts, tmp_path: Path
+) -> None:
     """The term counts first: a log with more entries may have entries that no other member accepted."""
     spec, start = await lose_power(tmp_path, 5, ("infra1", "infra2"))
     network, folder = start.copy_to("one")
     network.machines["infra1"].log_end, network.machines["infra2"].log_end = (2, 90), (3, 80)
     gone = ("infra3", "infra4", "infra5")
     plan = await recover(spec, network, folder, gone)
-    assert "the data on the disk of infra2" in plan.notes[0]
+    texts(plan.notes[0])
     assert network.machines["infra1"].process is None
     assert stored_keys(network, "infra2")[b"/registry/a"] == b"1"
     assert_nothing_left(network)
 
 
 @pytest.mark.parametrize(
-    ("logs", "source"),
+    "logs",
     [
-        ((None, (2, 5)), "infra1, which has the newest data"),
-        ((None, (4, 90)), "the data on the disk of infra2"),
-        (((4, 80), (3, 90)), "the data on the disk of infra1"),
+        (None, (2, 5)),
+        (None, (4, 90)),
+        ((4, 80), (3, 90)),
     ],
 )
 async def test_a_disk_is_used_only_if_its_log_is_newer_than_every_snapshot(
-    tmp_path: Path, logs: tuple[tuple[int, int] | None, tuple[int, int]], source: str
+    texts: Texts, tmp_path: Path, logs: tuple[tuple[int, int] | None, tuple[int, int]]
 ) -> None:
     """infra1 has run all the time and answers; infra2 was restarted. Both can be reached, three of five are lost."""
     spec = spec_of(5)
@@ -135,8 +133,7 @@ async def test_a_disk_is_used_only_if_its_log_is_newer_than_every_snapshot(
     network.reboot("infra2")
     network.machines["infra1"].log_end, network.machines["infra2"].log_end = logs
     plan = await recover(spec, network, folder, gone)
-    assert "1 of 5 voters answer (infra1)" in plan.notes[0]
-    assert f"the cluster is rebuilt from {source}" in plan.notes[1]
+    texts(plan.notes)
     kept = [path.name for path in (folder / "backups").glob("*-recover-*.db")]
     assert any("-infra1-" in name for name in kept), "a survivor's snapshot is kept in any case"
     assert len(cluster_ids(network)) == 1
@@ -144,14 +141,14 @@ async def test_a_disk_is_used_only_if_its_log_is_newer_than_every_snapshot(
 
 
 @pytest.mark.parametrize(
-    ("change", "message", "hint"),
+    "change",
     [
-        (fill_disk, "infra1: /var/lib/etcd has ", "restore the newest backup"),
-        (remove_etcd, "infra1 has the data of a member and no etcd binary", "restore the newest backup"),
+        fill_disk,
+        remove_etcd,
     ],
 )
 async def test_refused_before_any_member_stops(
-    tmp_path: Path, change: Callable[[FakeNetwork], None], message: str, hint: str
+    texts: Texts, tmp_path: Path, change: Callable[[FakeNetwork], None]
 ) -> None:
     spec, start = await lose_power(tmp_path)
     network, folder = start.copy_to("one")
@@ -160,25 +157,25 @@ async def test_refused_before_any_member_stops(
     one, planner, _ = await prepare(world, BOTH)
     answer = planner(await observe(one))
     assert isinstance(answer, Refusal)
-    assert answer.reasons[0].message.startswith(message)
-    assert hint in answer.reasons[0].hint
+    texts(answer.reasons[0])
     assert network.commands == []
 
 
-async def test_the_others_have_to_be_fenced_first(tmp_path: Path) -> None:
+async def test_the_others_have_to_be_fenced_first(texts: Texts, tmp_path: Path) -> None:
     spec, start = await lose_power(tmp_path)
     network, folder = start.copy_to("one")
     refusal = await expect_refusal(spec, network, folder)
-    assert refusal[0].startswith("infra2 cannot be reached and may still run")
+    texts(refusal)
     world = world_of(spec, network, folder)
-    with pytest.raises(RefusedError, match="infra3 cannot be reached"):
+    with pytest.raises(RefusedError) as caught:
         await prepare(world, ("infra2",))
+    texts(caught.value)
     network.reboot("infra2")
     refusal = await expect_refusal(spec, network, folder)
-    assert "quorum" in refusal[0]
+    texts(refusal)
 
 
-async def test_a_log_that_changed_after_it_was_read_is_not_used(tmp_path: Path) -> None:
+async def test_a_log_that_changed_after_it_was_read_is_not_used(texts: Texts, tmp_path: Path) -> None:
     spec, start = await lose_power(tmp_path)
     network, folder = start.copy_to("one")
     world = world_of(spec, network, folder)
@@ -187,21 +184,23 @@ async def test_a_log_that_changed_after_it_was_read_is_not_used(tmp_path: Path) 
         network.machines["infra1"].log_end = (9, 99)
 
     network.at(1, moves)
-    with pytest.raises(EtcdupError, match="has changed since etcdup read it: it ends at term 9, index 99"):
+    with pytest.raises(EtcdupError) as caught:
         await choose_data(world, await observe(world), BOTH)
+    texts(caught.value)
     assert_nothing_left(network)
     assert not list((folder / "backups").glob("*.db"))
 
 
-async def test_if_its_ports_are_taken_the_salvage_starts_again_on_other_ports(tmp_path: Path) -> None:
+async def test_if_its_ports_are_taken_the_salvage_starts_again_on_other_ports(
+    texts: Texts, tmp_path: Path
+) -> None:
     spec, start = await lose_power(tmp_path)
     taken = dict.fromkeys(PORTS, "another program")
     whole, folder = start.copy_to("whole")
     whole.machines["infra1"].ports_taken = dict(taken)
-    with pytest.raises(EtcdupError, match="does not serve the copy of infra1's data: it has ended") as caught:
+    with pytest.raises(EtcdupError) as caught:
         await recover(spec, whole, folder)
-    assert "address already in use" in caught.value.detail
-    assert "etcdup did not change the data. Without this data, restore the newest backup" in caught.value.hint
+    texts(caught.value)
     holds = [number for number, (_, argv) in enumerate(whole.commands, 1) if argv[0] == "hold"]
     assert len(holds) == ATTEMPTS
     assert_nothing_left(whole)

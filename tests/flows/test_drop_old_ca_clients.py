@@ -22,6 +22,7 @@ from etcdup.testing.network import FakeNetwork
 from tests.flows.test_rotate_ca import SPEC, rotate, stage_of
 from tests.support.fake_world import TOKEN, RecordingReporter, bring_up, make_plan, world_of
 from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
+from tests.support.texts import Texts
 
 URLS = {host.name: SPEC.client_url(host) for host in SPEC.hosts}
 ADDRESSES = {host.name: host.address for host in SPEC.hosts}
@@ -89,7 +90,9 @@ def dropped(network: FakeNetwork, folder: Path) -> list[str]:
 @pytest.mark.quick
 @pytest.mark.parametrize("member", list(URLS))
 @pytest.mark.parametrize("issuer", ["new", "old"])
-async def test_a_client_that_keeps_its_connection(signed: Start, member: str, issuer: str) -> None:
+async def test_a_client_that_keeps_its_connection(
+    texts: Texts, signed: Start, member: str, issuer: str
+) -> None:
     client = connect(signed, member, issuer)
     if issuer == "new":
         await drop(signed.network, signed.folder)
@@ -97,54 +100,63 @@ async def test_a_client_that_keeps_its_connection(signed: Start, member: str, is
         assert len(dropped(signed.network, signed.folder)) == 3
         await apply_and_check(SPEC, signed.network, signed.folder)
     else:
-        with pytest.raises(PartlyApplied, match=r"10\.0\.0\.1"):
+        with pytest.raises(PartlyApplied) as caught:
             await drop(signed.network, signed.folder)
+        texts(caught.value)
         assert client.rejections
         assert 0 < len(dropped(signed.network, signed.folder)) < 3
-        with pytest.raises(EtcdupError, match=r"10\.0\.0\.1"):
+        with pytest.raises(EtcdupError) as again:
             await drop(signed.network, signed.folder)
+        texts(again.value)
     await assert_all_served(signed.network)
 
 
-async def test_a_client_on_a_host_of_the_cluster_is_named_with_its_program(signed: Start) -> None:
+async def test_a_client_on_a_host_of_the_cluster_is_named_with_its_program(
+    texts: Texts, signed: Start
+) -> None:
     """Its address is that of a peer. Only its process shows that it is a client."""
     connect(signed, "infra2", "old", address=ADDRESSES["infra2"], machine="infra2")
     world = world_of(SPEC, signed.network, signed.folder)
     seen = await observe_connected_clients(world, await observe(world))
     assert [str(each) for each in seen["infra2"]] == [f"{ADDRESSES['infra2']} (patroni, pid 812)"]
-    with pytest.raises(PartlyApplied, match=ADDRESSES["infra2"]):
+    with pytest.raises(PartlyApplied) as caught:
         await drop(signed.network, signed.folder)
+    texts(caught.value)
     await assert_all_served(signed.network)
 
 
-async def test_two_programs_on_one_host_are_two_clients(signed: Start) -> None:
+async def test_two_programs_on_one_host_are_two_clients(texts: Texts, signed: Start) -> None:
     """A new certificate of one program does not prove the other one, although both have the same address."""
     where = {"address": ADDRESSES["infra3"], "machine": "infra3"}
     connect(signed, "infra1", "new", program="prometheus", pid=500, **where)
     connect(signed, "infra3", "old", keeps_endpoints=True, endpoints=[URLS["infra3"]], **where)
-    with pytest.raises(PartlyApplied, match="patroni, pid 812"):
+    with pytest.raises(PartlyApplied) as caught:
         await drop(signed.network, signed.folder)
+    texts(caught.value)
     await assert_all_served(signed.network)
 
 
 @pytest.mark.parametrize("issuer", ["new", "old"])
-async def test_a_client_with_one_endpoint_is_never_proved(signed: Start, issuer: str) -> None:
+async def test_a_client_with_one_endpoint_is_never_proved(texts: Texts, signed: Start, issuer: str) -> None:
     """It comes back to the same member. Only the operator knows its certificate."""
     connect(signed, "infra3", issuer, keeps_endpoints=True, endpoints=[URLS["infra3"]])
-    with pytest.raises(PartlyApplied, match=r"not proved .*: 10\.0\.0\.1\. They are connected to infra3"):
+    with pytest.raises(PartlyApplied) as caught:
         await drop(signed.network, signed.folder)
+    texts(caught.value)
     await assert_all_served(signed.network)
     assert "infra3" not in dropped(signed.network, signed.folder)
-    with pytest.raises(EtcdupError, match=r"10\.0\.0\.1"):
+    with pytest.raises(EtcdupError) as refused:
         await bring_up(SPEC, signed.network, signed.folder)
+    texts(refused.value)
     await assert_all_served(signed.network)
     if issuer == "new":
         await drop(signed.network, signed.folder, "10.0.0.1")
         assert len(dropped(signed.network, signed.folder)) == 3
         await assert_all_served(signed.network)
         return
-    with pytest.raises(PartlyApplied, match=r"infra3 rejected 10\.0\.0\.1"):
+    with pytest.raises(PartlyApplied) as caught:
         await drop(signed.network, signed.folder, "10.0.0.1")
+    texts(caught.value)
     assert len(dropped(signed.network, signed.folder)) == 2, "the last member keeps the way back open"
     await rotate(signed.network, signed.folder, keep=True)
     await assert_all_served(signed.network)

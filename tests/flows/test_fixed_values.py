@@ -8,6 +8,7 @@ from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.spec.load import load
 from etcdup.core.spec.model import Spec
 from tests.support.fake_world import machines_for, make_plan, running_network, spec_of
+from tests.support.texts import Texts
 
 MOVED_DATA = "etcd: {data_dir: /data/etcd}\n"
 MOVED_WAL = "etcd: {wal_dir: /wal/etcd}\n"
@@ -20,29 +21,26 @@ def named(*names: str, cluster: str = "prod") -> Spec:
 
 
 @pytest.mark.parametrize(
-    ("before", "edited", "line"),
+    ("before", "edited"),
     [
-        (spec_of(), named("infra1", "infra2", "node3"), "`name: infra3`"),
-        (spec_of(), named("a", "b", "c"), "`name: infra1`"),
-        (spec_of(), named("infra1", "infra2", "infra3", cluster="other"), "`name: prod`"),
-        (spec_of(), spec_of(3, MOVED_DATA), "`data_dir: /var/lib/etcd`"),
-        (spec_of(3, MOVED_DATA), spec_of(), "`data_dir: /data/etcd`"),
-        (spec_of(), spec_of(3, MOVED_WAL), "`wal_dir`"),
-        (spec_of(3, MOVED_WAL), spec_of(), "`wal_dir: /wal/etcd`"),
-        (spec_of(3, MOVED_WAL), spec_of(3, OTHER_WAL), "`wal_dir: /wal/etcd`"),
+        (spec_of(), named("infra1", "infra2", "node3")),
+        (spec_of(), named("a", "b", "c")),
+        (spec_of(), named("infra1", "infra2", "infra3", cluster="other")),
+        (spec_of(), spec_of(3, MOVED_DATA)),
+        (spec_of(3, MOVED_DATA), spec_of()),
+        (spec_of(), spec_of(3, MOVED_WAL)),
+        (spec_of(3, MOVED_WAL), spec_of()),
+        (spec_of(3, MOVED_WAL), spec_of(3, OTHER_WAL)),
     ],
 )
 async def test_the_hint_has_the_line_to_write_back(
-    tmp_path: Path, before: Spec, edited: Spec, line: str
+    texts: Texts, tmp_path: Path, before: Spec, edited: Spec
 ) -> None:
     network = await running_network(before, tmp_path)
     files = {name: dict(machine.nodes) for name, machine in network.machines.items()}
     answer = await make_plan(edited, network, tmp_path)
     assert isinstance(answer, Refusal)
-    hints = " ".join(reason.hint for reason in answer.reasons)
-    assert line in hints
-    assert "destroy" not in hints
-    assert "member replace" not in hints
+    texts(answer)
     assert network.commands == []
     assert {name: machine.nodes for name, machine in network.machines.items()} == files
     written_back = await make_plan(before, network, tmp_path)
@@ -73,7 +71,7 @@ async def test_a_stopped_member_gets_the_same_hint(tmp_path: Path) -> None:
     }
 
 
-async def test_data_that_the_operator_moved_is_found(tmp_path: Path) -> None:
+async def test_data_that_the_operator_moved_is_found(texts: Texts, tmp_path: Path) -> None:
     """The operator stopped a member and moved its data. The plan is not refused for the previous directory."""
     network = await running_network(spec_of(), tmp_path)
     for machine in network.machines.values():
@@ -81,28 +79,30 @@ async def test_data_that_the_operator_moved_is_found(tmp_path: Path) -> None:
         for path, node in moved.items():
             machine.nodes[path.replace("/var/lib/etcd", "/data/etcd", 1)] = node
     answer = await make_plan(spec_of(3, MOVED_DATA), network, tmp_path)
-    assert not isinstance(answer, Refusal) or not any("back" in reason.hint for reason in answer.reasons)
+    texts(answer.reasons if isinstance(answer, Refusal) else ())
 
 
-async def test_a_host_of_another_cluster_with_another_member_keeps_its_hint(tmp_path: Path) -> None:
+async def test_a_host_of_another_cluster_with_another_member_keeps_its_hint(
+    texts: Texts, tmp_path: Path
+) -> None:
     network = await running_network(spec_of(), tmp_path)
     edited = named("infra1", "infra2", "node3", cluster="other")
     answer = await make_plan(edited, network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert any("use another host" in reason.hint for reason in answer.reasons)
+    texts(answer)
 
 
-async def test_a_missing_pki_is_named(tmp_path: Path) -> None:
+async def test_a_missing_pki_is_named(texts: Texts, tmp_path: Path) -> None:
     network = await running_network(spec_of(), tmp_path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     answer = await make_plan(spec_of(), network, elsewhere)
     assert isinstance(answer, Refusal)
-    assert all("./pki" in reason.message and "copy" in reason.hint for reason in answer.reasons)
+    texts(answer)
     assert not (elsewhere / "pki").exists()
 
 
-async def test_managed_in_place_of_provided_certificates(tmp_path: Path) -> None:
+async def test_managed_in_place_of_provided_certificates(texts: Texts, tmp_path: Path) -> None:
     """A host without the record of etcdup's own certificates may have provided ones."""
     network = await running_network(spec_of(), tmp_path)
     for machine in network.machines.values():
@@ -112,7 +112,7 @@ async def test_managed_in_place_of_provided_certificates(tmp_path: Path) -> None
     elsewhere.mkdir()
     answer = await make_plan(spec_of(), network, elsewhere)
     assert isinstance(answer, Refusal)
-    assert all("`mode: provided`" in reason.hint for reason in answer.reasons)
+    texts(answer)
 
 
 def test_machines_are_found_by_address() -> None:

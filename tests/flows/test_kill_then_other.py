@@ -9,11 +9,17 @@ import pytest
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError, RefusedError
 from etcdup.testing.network import FakeNetwork
-from tests.flows.random_sequences.verbs import Operator, Verb, renew_certs, replace_member
+from tests.flows.random_sequences.verbs import RENEW_ALL_DAYS, Operator, Verb, renew_certs, replace_member
 from tests.flows.test_destroy import destroy
 from tests.support.cases import quick_first
 from tests.support.fake_world import bring_up, spec_of
-from tests.support.kill_everywhere import apply_and_check, kill_after, prepare_start, run_to_each_kill
+from tests.support.kill_everywhere import (
+    apply_and_check,
+    kill_after,
+    kill_everywhere,
+    prepare_start,
+    run_to_each_kill,
+)
 
 # The previous file, and the file of the apply that is killed.
 CHANGES = {
@@ -65,7 +71,7 @@ async def replace_staying_member(operator: Operator) -> None:
 RERUNS: dict[str, Rerun] = {
     "the previous file": apply_previous_file,
     "member replace": verb_first(replace_staying_member),
-    "certs renew": verb_first(renew_certs),
+    "certs renew": verb_first(renew_certs(RENEW_ALL_DAYS)),
     "destroy": destroy_cluster,
 }
 
@@ -97,6 +103,21 @@ async def test_a_learner_that_never_started_is_on_the_machine_of_a_host(tmp_path
     fourth = fourth.model_copy(update={"peer_port": 2390})
     edited = after.model_copy(update={"hosts": (first, second, third, fourth, fifth)})
     await apply_and_check(edited, network, folder)
+
+
+@pytest.mark.parametrize("hosts", [[1, 2, 3], [1]], ids=["grown", "shrunk"])
+@pytest.mark.parametrize("setting", ["peer_port: 2390", "client_port: 2479, peer_port: 2390"])
+async def test_two_voters_get_other_ports_after_members_have_joined_or_left(
+    tmp_path: Path, hosts: list[int], setting: str
+) -> None:
+    """Two voters are a quorum only together, so neither of them can restart before there are three, or one."""
+    before, killed = spec_of(3), spec_of(1)
+    start = await prepare_start(before, killed, tmp_path)
+    commands = await commands_of(start.copy_to("counted"), killed)
+    removed = next(n for n, (_, argv) in enumerate(commands, 1) if argv == ("etcd", "member-remove"))
+    await kill_after(removed, start.network, bring_up(killed, *start.parts))
+    assert len(start.network.etcd.only().voters) == 2
+    await kill_everywhere(start, spec_of(hosts, f"etcd: {{{setting}}}\n"))
 
 
 async def killed_after_addition(before: Spec, after: Spec, folder: Path) -> tuple[FakeNetwork, Path]:

@@ -30,6 +30,19 @@ async def test_a_host_that_is_not_reachable_does_not_hide_the_others(tmp_path: P
     assert list(reader.why) == ["infra3"]
 
 
+async def test_a_log_without_lines_is_known(tmp_path: Path) -> None:
+    """With `Storage=none` journald has no line of a running member. With `--since` that is usual."""
+    network = await running_network(spec_of(), tmp_path)
+    for name, machine in network.machines.items():
+        machine.log[:] = [] if name == "infra2" else [f"{name} starts"]
+    for since_s, empty in ((None, {"infra2"}), (60, set[str]())):
+        reader = LogReader(world_of(spec_of(), network, tmp_path), NAMES, 100, since_s)
+        await reader.read()
+        assert reader.empty == empty
+        await reader.read()
+        assert reader.empty == empty
+
+
 async def test_a_host_that_answers_later_gives_its_last_lines_only(tmp_path: Path) -> None:
     network = await running_network(spec_of(), tmp_path)
     late = network.machines["infra3"]

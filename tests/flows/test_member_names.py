@@ -30,6 +30,7 @@ from tests.support.kill_everywhere import (
     run_to_each_kill,
 )
 from tests.support.openssl import make_ca, make_cert, make_key
+from tests.support.texts import Texts
 
 NAMES = {1: "infra_1", 2: "Node 2 #x", 3: "0123456789abcdef", 4: "infra_4", 5: "new_5"}
 
@@ -146,7 +147,9 @@ async def test_a_name_can_change_until_the_member_exists(tmp_path: Path) -> None
     assert answers == {(False, Plan), (True, Refusal)}
 
 
-async def test_a_new_machine_at_the_address_of_a_member_with_another_host_name(tmp_path: Path) -> None:
+async def test_a_new_machine_at_the_address_of_a_member_with_another_host_name(
+    texts: Texts, tmp_path: Path
+) -> None:
     """The host of infra3 was lost. Its replacement has another name in cluster.yaml."""
     network = await running_network(spec_of(3), tmp_path)
     network.crash("infra3")
@@ -156,7 +159,7 @@ async def test_a_new_machine_at_the_address_of_a_member_with_another_host_name(t
         text += f"  - {{name: {name}, address: 192.168.8.{65 + n}}}\n"
     answer = await make_plan(load(text), network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert "`name: infra3`" in " ".join(reason.hint for reason in answer.reasons)
+    texts(answer)
 
 
 async def test_a_file_that_replaces_a_majority_is_refused(tmp_path: Path) -> None:
@@ -169,10 +172,10 @@ async def test_a_file_that_replaces_a_majority_is_refused(tmp_path: Path) -> Non
     await apply_and_check(spec_of([1, 4, 5]), start.network, start.folder)
 
 
-async def test_the_name_in_etcd_does_not_become_the_name_of_the_host(tmp_path: Path) -> None:
+async def test_the_name_in_etcd_does_not_become_the_name_of_the_host(texts: Texts, tmp_path: Path) -> None:
     before = load("name: prod\nversion: 3.6.14\nhosts: [{name: infra1, address: 192.168.8.66, member: m1}]\n")
     network = await running_network(before, tmp_path)
     after = load("name: prod\nversion: 3.6.14\nhosts: [{name: m1, address: 192.168.8.66}]\n")
     answer = await make_plan(after, network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert "`name: infra1`" in " ".join(reason.hint for reason in answer.reasons)
+    texts(answer)

@@ -9,6 +9,7 @@ from etcdup.core.plan.plan import Refusal
 from etcdup.core.spec.load import load
 from tests.support.fake_world import make_plan, spec_of
 from tests.support.kill_everywhere import apply_and_check, crash_everywhere, kill_everywhere, prepare_start
+from tests.support.texts import Texts
 
 CHANGES: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "1 to 3": ([1], [1, 2, 3]),
@@ -44,7 +45,9 @@ async def test_a_host_may_crash_at_any_command(tmp_path: Path, change: str, kill
 
 
 @pytest.mark.parametrize("size", [1, 3])
-async def test_a_change_of_all_addresses_never_forms_a_second_cluster(tmp_path: Path, size: int) -> None:
+async def test_a_change_of_all_addresses_never_forms_a_second_cluster(
+    texts: Texts, tmp_path: Path, size: int
+) -> None:
     before = spec_of(size)
     start = await prepare_start(before, before, tmp_path)
     text = "".join(f"  - {{name: infra{n}, address: 192.168.9.{n}}}\n" for n in range(1, size + 1))
@@ -54,9 +57,7 @@ async def test_a_change_of_all_addresses_never_forms_a_second_cluster(tmp_path: 
         start.network.add(host.name)
     answer = await make_plan(after, start.network, start.folder)
     assert isinstance(answer, Refusal)
-    assert (
-        "infra1@192.168.8.66 had a member of this cluster and cannot be reached" in answer.reasons[0].message
-    )
+    texts(answer.reasons[0])
 
 
 async def test_a_member_stops_before_it_is_removed(tmp_path: Path) -> None:

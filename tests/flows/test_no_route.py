@@ -18,13 +18,14 @@ from tests.support.fake_world import (
     spec_of,
     world_of,
 )
+from tests.support.texts import Texts
 
 
 def traces(network: FakeNetwork) -> dict[str, set[str]]:
     return {name: set(machine.nodes) for name, machine in network.machines.items()}
 
 
-async def test_a_first_apply_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+async def test_a_first_apply_is_refused_before_anything_is_written(texts: Texts, tmp_path: Path) -> None:
     spec = spec_of()
     network = machines_for(spec)
     network.machines["infra2"].routed = False
@@ -32,7 +33,7 @@ async def test_a_first_apply_is_refused_before_anything_is_written(tmp_path: Pat
     refusal = await make_plan(spec, network, tmp_path)
     assert isinstance(refusal, Refusal)
     assert [each.host for each in refusal.reasons] == ["infra2"]
-    assert "AllowTcpForwarding" in refusal.reasons[0].hint
+    texts(refusal.reasons[0])
     assert traces(network) == before
     assert network.commands == []
     network.machines["infra2"].routed = True
@@ -49,7 +50,7 @@ async def test_a_new_host_without_a_route_is_refused(tmp_path: Path) -> None:
     assert {each.host for each in refusal.reasons} == {"infra4"}
 
 
-async def test_a_wait_ends_at_an_error_that_does_not_change(tmp_path: Path) -> None:
+async def test_a_wait_ends_at_an_error_that_does_not_change(texts: Texts, tmp_path: Path) -> None:
     spec = spec_of()
     network = await running_network(spec, tmp_path)
     world = world_of(spec, network, tmp_path)
@@ -57,7 +58,7 @@ async def test_a_wait_ends_at_an_error_that_does_not_change(tmp_path: Path) -> N
     before = await observe(world)
     began = world.clock.now()
     names = ("infra1", "infra2", "infra3")
-    with pytest.raises(EtcdupError, match="infra2: etcd runs, but etcdup cannot connect") as caught:
+    with pytest.raises(EtcdupError) as caught:
         await wait_for_condition(world, before, all_proved(world), 60.0, names)
-    assert "AllowTcpForwarding" in caught.value.hint
+    texts(caught.value)
     assert world.clock.now() - began < 15

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.plan.member_steps import RestartMember
 from etcdup.core.plan.plan import Plan
-from etcdup.core.plan.steps import RestartMember
 from tests.support.fake_world import bring_up, make_plan, running_network, spec_of
 from tests.support.kill_everywhere import apply_and_check, kill_everywhere, prepare_start
 

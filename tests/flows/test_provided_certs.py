@@ -8,9 +8,10 @@ import pytest
 from etcdup.core.certs.renewal import replaces_leaves
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.testing.network import FakeNetwork
-from tests.flows.test_rotate_ca import kinds, refusal_text
+from tests.flows.test_rotate_ca import kinds
 from tests.support.fake_world import bring_up, machines_for, make_plan, spec_of
 from tests.support.openssl import Ca, make_ca, make_cert, make_key
+from tests.support.texts import Texts
 
 TLS = "tls: {mode: provided, ca: ca.pem, cert: etcd.pem, key: etcd-key.pem}\n"
 SPEC = spec_of(3, TLS)
@@ -68,18 +69,17 @@ async def test_leaves_of_the_same_ca_need_no_restart(network: FakeNetwork, tmp_p
     assert await apply_spec(network, tmp_path) == ["InstallFiles"] * 3
 
 
-async def test_another_ca_in_one_step_is_refused(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_another_ca_in_one_step_is_refused(texts: Texts, network: FakeNetwork, tmp_path: Path) -> None:
     new = Ca(tmp_path / "new")
     shutil.copy(new.cert, tmp_path / "ca.pem")
     write_leaf(tmp_path, new)
     answer = await plan_spec(network, tmp_path)
-    assert "infra1, infra2, infra3 would get another CA file and other certificates" in refusal_text(answer)
     assert isinstance(answer, Refusal)
-    assert "put the old CA and the new CA into the file of `tls.ca`" in answer.reasons[0].hint
+    texts(answer)
 
 
 async def test_new_leaves_wait_for_the_last_restart_with_both_cas(
-    network: FakeNetwork, tmp_path: Path
+    texts: Texts, network: FakeNetwork, tmp_path: Path
 ) -> None:
     """A member that has the CA file with both CAs, but was not restarted, trusts only the old CA (rule 14)."""
     old, new = Ca(tmp_path / "old"), Ca(tmp_path / "new")
@@ -88,5 +88,6 @@ async def test_new_leaves_wait_for_the_last_restart_with_both_cas(
     for name in ("ca.pem", "peer-ca.pem"):
         network.machines["infra2"].nodes[f"/etc/etcd/pki/{name}"].content = both
     write_leaf(tmp_path, new)
-    refusal = refusal_text(await plan_spec(network, tmp_path))
-    assert "infra1, infra2, infra3 would get another CA file" in refusal
+    refusal = await plan_spec(network, tmp_path)
+    assert isinstance(refusal, Refusal)
+    texts(refusal)

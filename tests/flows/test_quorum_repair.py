@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from etcdup.core.certs.renewal import plan_renewal
 from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import FULL_BYTES, free_space_hint
+from etcdup.core.plan.member_steps import StartMember
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.restore_steps import FreeSpace
-from etcdup.core.plan.steps import StartMember
 from etcdup.core.planner.guards import refuse_first_disruptive, refuse_step
 from etcdup.core.recovery.disk_space import can_free_enough
 from etcdup.core.recovery.quorum_repair import expired_certs, plan_quorum_repair, refuse_rebuild
@@ -31,6 +31,7 @@ from tests.flows.test_recover import BOTH, crash_survivor, lose_quorum, recover
 from tests.support.fake_world import RecordingReporter, spec_of, world_of
 from tests.support.kill_everywhere import kill_points
 from tests.support.observation_strategies import observations
+from tests.support.texts import Texts
 
 OLD_VERSION = "/opt/etcd/3.5.33/etcd"
 UNFINISHED = "/var/lib/etcd.cold-prod-1.part/db"
@@ -93,7 +94,7 @@ def spoil_leaf(network: FakeNetwork) -> None:
     ],
 )
 async def test_a_quorum_repair_brings_the_quorum_back(
-    tmp_path: Path, change: Callable[[FakeNetwork], None], kinds: list[str]
+    texts: Texts, tmp_path: Path, change: Callable[[FakeNetwork], None], kinds: list[str]
 ) -> None:
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
@@ -101,9 +102,7 @@ async def test_a_quorum_repair_brings_the_quorum_back(
     assert not await check_quorum(spec, network, folder)
     plan = await repair_quorum(spec, network, folder)
     assert [step.kind for step in plan.steps] == kinds
-    assert plan.notes[0].startswith(
-        "nothing is lost: infra1, infra2 have their data. They are a quorum of 3 voters"
-    )
+    texts(plan.notes[0])
     assert await check_quorum(spec, network, folder)
 
 
@@ -142,14 +141,14 @@ async def test_if_a_disk_would_stay_full_nothing_is_removed(tmp_path: Path) -> N
     assert network.commands == []
 
 
-async def test_what_is_in_use_is_not_removed(tmp_path: Path) -> None:
+async def test_what_is_in_use_is_not_removed(texts: Texts, tmp_path: Path) -> None:
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
     observed = await observe(world_of(spec, network, folder))
     for path in (f"/opt/etcd/{spec.version}", "/opt/etcd/current", "/var/lib/etcd", "/opt/etcd/..", OLD_DATA):
         step = FreeSpace(host="infra1", paths=("/opt/etcd/3.5.33", path), reason="")
         (reason,) = refuse_step(step, spec, observed)
-        assert reason.message.startswith(f"{path} on infra1 must not be removed: ")
+        texts(reason)
     assert refuse_step(FreeSpace(host="infra1", paths=("/opt/etcd/3.5.33",), reason=""), spec, observed) == ()
 
 
@@ -164,7 +163,7 @@ async def test_nothing_is_tried_without_the_data_of_a_quorum(tmp_path: Path) -> 
     assert not can_come_back(spec, await observe(world_of(spec, network, folder))), "the cluster has a quorum"
 
 
-async def test_a_member_of_a_superseded_cluster_is_never_started_again(tmp_path: Path) -> None:
+async def test_a_member_of_a_superseded_cluster_is_never_started_again(texts: Texts, tmp_path: Path) -> None:
     """It and another old member would be a quorum of the superseded cluster (rule 65)."""
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
@@ -175,17 +174,17 @@ async def test_a_member_of_a_superseded_cluster_is_never_started_again(tmp_path:
     network.commands.clear()
     observed = await observe(world_of(spec, network, folder))
     assert not can_come_back(spec, observed)
-    assert "infra2 has data of the cluster before" in refuse_recovery(spec, observed, BOTH)[0].message
+    texts(refuse_recovery(spec, observed, BOTH)[0])
     (reason,) = refuse_step(StartMember(host="infra2", reason=""), spec, observed)
-    assert "infra2 has data of the cluster before" in reason.message
+    texts(reason)
     renewal = plan_renewal(spec, observed, {})
     assert isinstance(renewal, Plan)
     assert [step.host for step in renewal.steps if isinstance(step, StartMember)] == ["infra1"]
 
 
-@pytest.mark.parametrize(("mode", "renews"), [("managed", True), ("provided", False)])
+@pytest.mark.parametrize("mode", ["managed", "provided"])
 async def test_expired_certificates_are_renewed_by_their_owner(
-    tmp_path: Path, mode: str, renews: bool
+    texts: Texts, tmp_path: Path, mode: str
 ) -> None:
     spec, start = await lose_quorum(tmp_path)
     stop_infra2(start.network)
@@ -193,7 +192,7 @@ async def test_expired_certificates_are_renewed_by_their_owner(
     later = replace(observed, at=observed.at + timedelta(days=spec.tls.days + 1))
     spec = spec.model_copy(update={"tls": spec.tls.model_copy(update={"mode": mode})})
     (reason,) = refuse_rebuild(spec, later)
-    assert ("certs renew" in reason.hint) == renews
+    texts(reason)
 
 
 @settings(max_examples=100, deadline=None)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.host.actions import RESTART_UNIT, RunCommand
-from etcdup.core.observed.model import UnitSeen
+from etcdup.core.observed.unit import UnitSeen
+from etcdup.core.plan.host_steps import EnableUnit
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.plan.steps import EnableUnit
 from etcdup.core.planner.commands import commands_of
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.apply.apply import apply
@@ -28,6 +28,7 @@ from tests.support.fake_world import (
     world_of,
 )
 from tests.support.kill_everywhere import kill_everywhere, prepare_start
+from tests.support.texts import Texts
 
 CONF = "/etc/etcd/etcd.conf"
 DATA = "/var/lib/etcd"
@@ -137,40 +138,49 @@ async def test_machines_come_back_by_themselves_after_a_power_cut(
 
 
 @pytest.mark.parametrize("lost", ["everything", "log"])
-async def test_a_wiped_member_is_never_started_empty(network: FakeNetwork, tmp_path: Path, lost: str) -> None:
+async def test_a_wiped_member_is_never_started_empty(
+    texts: Texts, network: FakeNetwork, tmp_path: Path, lost: str
+) -> None:
     machine = network.machines["infra2"]
     machine.process = None
     machine.remove(f"{DATA}/member/wal/0.wal" if lost == "log" else f"{DATA}/member")
     answer = await make_plan(spec_of(), network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert "contains no member" in answer.reasons[0].message
+    texts(answer.reasons[0])
     network.reboot(machine.name)
     assert machine.process is None, "the unit of the member refuses the start as well"
 
 
-async def test_no_restart_while_another_member_is_down(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_no_restart_while_another_member_is_down(
+    texts: Texts, network: FakeNetwork, tmp_path: Path
+) -> None:
     network.machines["infra3"].reachable = False
     network.machines["infra3"].process = None
     answer = await make_plan(
         spec_of(more="etcd: {heartbeat_ms: 150, election_ms: 1500}\n"), network, tmp_path
     )
     assert isinstance(answer, Refusal)
-    assert "would lose the quorum: 1 of 3 members would be healthy, 2 are needed" in answer.reasons[0].message
+    texts(answer.reasons[0])
 
 
-async def test_an_unreachable_host_is_not_changed_and_is_noted(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_an_unreachable_host_is_not_changed_and_is_noted(
+    texts: Texts, network: FakeNetwork, tmp_path: Path
+) -> None:
     network.machines["infra3"].reachable = False
     answer = await make_plan(spec_of(), network, tmp_path)
     assert kinds(answer) == []
     assert isinstance(answer, Plan)
     assert answer.unknown == ("infra3",)
-    assert answer.notes[0].startswith("infra3 cannot be reached")
-    with pytest.raises(EtcdupError, match="the cluster is not healthy"):
+    texts(answer.notes[0])
+    with pytest.raises(EtcdupError) as caught:
         await bring_up(spec_of(), network, tmp_path)
+    texts(caught.value)
     assert network.machines["infra3"].process is not None
 
 
-async def test_a_connection_lost_in_the_middle_leaves_a_cluster_partly_applied(tmp_path: Path) -> None:
+async def test_a_connection_lost_in_the_middle_leaves_a_cluster_partly_applied(
+    texts: Texts, tmp_path: Path
+) -> None:
     spec = spec_of()
     network = machines_for(spec)
     world = world_of(spec, network, tmp_path)
@@ -184,14 +194,15 @@ async def test_a_connection_lost_in_the_middle_leaves_a_cluster_partly_applied(t
 
     with (
         Journal.in_folder(tmp_path, "prod") as journal,
-        pytest.raises(PartlyApplied, match="infra2 was lost"),
+        pytest.raises(PartlyApplied) as caught,
     ):
         await apply(world, answer, planner_of(spec), Cutting([]), journal)
+    texts(caught.value)
     network.machines["infra2"].reachable = True
     assert all(result.ok for result in await bring_up(spec, network, tmp_path))
 
 
-async def test_a_stale_plan_is_refused(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_a_stale_plan_is_refused(texts: Texts, network: FakeNetwork, tmp_path: Path) -> None:
     network.machines["infra3"].process = None
     answer = await make_plan(spec_of(), network, tmp_path)
     assert isinstance(answer, Plan)
@@ -199,9 +210,10 @@ async def test_a_stale_plan_is_refused(network: FakeNetwork, tmp_path: Path) -> 
     world = world_of(spec_of(), network, tmp_path)
     with (
         Journal.in_folder(tmp_path, "prod") as journal,
-        pytest.raises(RefusedError, match="the plan is stale"),
+        pytest.raises(RefusedError) as caught,
     ):
         await apply(world, answer, planner_of(spec_of()), RecordingReporter([]), journal)
+    texts(caught.value)
 
 
 def foreign_data(machine: FakeMachine) -> None:
@@ -240,37 +252,39 @@ OTHER = '{"cluster": "other", "member": "m1", "token": "t", "data_dir": "/var/li
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    "spoil",
     [
-        (foreign_data, "infra2: /var/lib/etcd is not empty and was not made by etcdup: it contains base"),
-        (other_cluster, "infra2 belongs to the cluster other, as its member m1"),
-        (taken_port, "infra2: port 2380 (peer) is in use by nginx (pid 815)"),
-        (wrong_clock, "infra2: the clock is 3600 s behind the clock of this machine"),
-        (small_disk, "infra2: /var/lib/etcd has 10 MiB of free space, and etcdup needs 256 MiB"),
-        (other_arch, "infra2 has the architecture riscv64"),
-        (no_systemd, "infra2 does not run systemd"),
-        (disconnect, "infra2: infra2 cannot be reached"),
+        foreign_data,
+        other_cluster,
+        taken_port,
+        wrong_clock,
+        small_disk,
+        other_arch,
+        no_systemd,
+        disconnect,
     ],
 )
 async def test_a_bootstrap_is_refused_before_any_change(
-    tmp_path: Path, spoil: Callable[[FakeMachine], None], message: str
+    texts: Texts, tmp_path: Path, spoil: Callable[[FakeMachine], None]
 ) -> None:
     network = machines_for(spec_of())
     spoil(network.machines["infra2"])
     before = {name: dict(machine.nodes) for name, machine in network.machines.items()}
     answer = await make_plan(spec_of(), network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert any(message in reason.message for reason in answer.reasons), answer.reasons
+    texts(answer)
     assert {name: machine.nodes for name, machine in network.machines.items()} == before
     assert network.commands == []
 
 
-async def test_a_host_that_trusts_another_ca_is_refused(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_a_host_that_trusts_another_ca_is_refused(
+    texts: Texts, network: FakeNetwork, tmp_path: Path
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     answer = await make_plan(spec_of(), network, elsewhere)
     assert isinstance(answer, Refusal)
-    assert "on this machine has no CA" in answer.reasons[0].message
+    texts(answer.reasons[0])
 
 
 async def test_a_patch_version_is_installed_and_rolled(network: FakeNetwork, tmp_path: Path) -> None:

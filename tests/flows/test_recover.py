@@ -9,7 +9,9 @@ import pytest
 from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.etcd.log_messages import explain_log
 from etcdup.core.host.startup_fence import superseded_key
-from etcdup.core.observed.model import MemberSilent, Observed, Unreachable
+from etcdup.core.observed.host import Unreachable
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import HostStep
 from etcdup.core.recovery.recovery import (
@@ -19,7 +21,8 @@ from etcdup.core.recovery.recovery import (
     refuse_recovery,
     refuse_recovery_copies,
 )
-from etcdup.core.restore.restore import restore_token, space_needed
+from etcdup.core.restore.attempt import restore_token
+from etcdup.core.restore.restore_guards import space_needed
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
 from etcdup.ops.apply.apply import apply, apply_without_proof
@@ -41,6 +44,7 @@ from tests.flows.test_restore import old_logs
 from tests.support.cases import quick_first
 from tests.support.fake_world import TOKEN, RecordingReporter, aside, bring_up, make_plan, spec_of, world_of
 from tests.support.kill_everywhere import Start, apply_and_check, prepare_start
+from tests.support.texts import Texts
 
 BOTH = ("infra2", "infra3")
 
@@ -131,7 +135,7 @@ def stored_keys(network: FakeNetwork, name: str) -> dict[bytes, bytes]:
     return process.cluster.keys
 
 
-async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
+async def test_one_survivor_serves_alone_and_grows_back(texts: Texts, tmp_path: Path) -> None:
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
     plan = await recover(spec, network, folder)
@@ -145,13 +149,12 @@ async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
         "FenceOff",
         "SealRestore",
     ]
-    assert "1 of 3 voters answer (infra1)" in plan.notes[0]
-    assert any(note.startswith("infra2, infra3: treated as powered off") for note in plan.notes)
+    texts(plan.notes)
     (kept,) = (folder / "backups").glob("*-recover-infra1-*.db")
     assert kept.stat().st_mode & 0o777 == 0o600
     assert stored_keys(network, "infra1")[b"/registry/a"] == b"1"
     value = stored_keys(network, "infra1")[superseded_key(TOKEN)]
-    assert value.startswith(b"it continues as prod-recovered-1 on infra1 since 20")
+    texts(value.decode())
     for name in BOTH:
         network.machines[name].nodes = {"/": network.machines[name].nodes["/"]}
         network.machines[name].enabled = False
@@ -165,7 +168,7 @@ async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("survivor", ["in reach", "out of reach", "with users of its own"])
 async def test_old_members_that_start_together_are_cleared_before_any_other_step(
-    tmp_path: Path, survivor: str
+    texts: Texts, tmp_path: Path, survivor: str
 ) -> None:
     """The split brain of rule 65: both are a quorum of the old cluster, unless they read that it was superseded.
 
@@ -186,13 +189,13 @@ async def test_old_members_that_start_together_are_cleared_before_any_other_step
             await network.sleep(6)  # systemd tries to start it again and again
         assert cluster_ids(network).keys() == {"infra1"}
         assert infra2.restarts == 3
-        assert "it continues as prod-recovered-1 on infra1" in infra2.log[-1]
+        texts(infra2.log[-1])
         explained = explain_log(infra2.log)
         assert explained is not None
-        assert "of a cluster that a restore or a recovery replaced" in explained[0].problem
+        texts(explained[0])
         silent = (await observe(world_of(spec, network, folder))).members["infra2"]
         assert isinstance(silent, MemberSilent)
-        assert "`etcdup apply` archives it" in silent.why
+        texts(silent)
     else:
         assert len(set(cluster_ids(network).values())) == 2, "they are the old cluster again"
     infra1.isolated = infra1.process.cluster.auth = False
@@ -227,7 +230,9 @@ async def test_reachable_members_are_cleared_by_recover_itself(tmp_path: Path) -
     await apply_and_check(spec, network, folder)
 
 
-async def test_too_little_free_space_for_a_copy_is_refused_before_any_member_stops(tmp_path: Path) -> None:
+async def test_too_little_free_space_for_a_copy_is_refused_before_any_member_stops(
+    texts: Texts, tmp_path: Path
+) -> None:
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
     world = world_of(spec, network, folder)
@@ -239,8 +244,7 @@ async def test_too_little_free_space_for_a_copy_is_refused_before_any_member_sto
     assert refuse_recovery_copies(one.spec, observed, snapshot, "prod-new", sizes) == ()
     network.machines["infra1"].free_bytes = space_needed(snapshot)
     (reason,) = refuse_recovery_copies(one.spec, await observe(one), snapshot, "prod-new", sizes)
-    assert reason.message.startswith("infra1: /var/lib/etcd has ")
-    assert "--without-copy" in reason.hint
+    texts(reason)
     assert network.commands == []
     plan = plan_recovery(one.spec, await observe(one), snapshot, "prod-new", "aside-1", (), copies=False)
     assert isinstance(plan, Plan)
@@ -339,7 +343,7 @@ async def test_recover_is_refused_if_less_is_enough(
 
 
 @pytest.mark.parametrize("is_member", [True, False])
-async def test_two_clusters_with_one_name_are_refused(tmp_path: Path, is_member: bool) -> None:
+async def test_two_clusters_with_one_name_are_refused(texts: Texts, tmp_path: Path, is_member: bool) -> None:
     """Without the marker of a restore, etcdup cannot know which cluster is the old one.
 
     If etcd itself shows that the host is a member of this cluster, its marker is wrong. Then the host is not changed.
@@ -355,7 +359,7 @@ async def test_two_clusters_with_one_name_are_refused(tmp_path: Path, is_member:
     if is_member:
         seen = (await observe(world_of(spec, network, folder))).hosts["infra3"]
         assert isinstance(seen, Unreachable)
-        assert "prod-another" in seen.why
+        texts(seen)
         left = await make_plan(spec, network, folder)
         assert isinstance(left, Plan)
         assert left.steps == ()
@@ -365,4 +369,4 @@ async def test_two_clusters_with_one_name_are_refused(tmp_path: Path, is_member:
     network.machines["infra3"].end_etcd(1)
     answer = await make_plan(spec, network, folder)
     assert isinstance(answer, Refusal)
-    assert answer.reasons[0].message.startswith("hosts belong to different clusters called prod")
+    texts(answer.reasons[0])

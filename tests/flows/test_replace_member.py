@@ -14,7 +14,8 @@ from etcdup.core.audit.findings import Evidence
 from etcdup.core.audit.revocation import revocation_findings
 from etcdup.core.certs.inventory import cert_inventory
 from etcdup.core.certs.revocation import certs_to_revoke, plan_revocation
-from etcdup.core.observed.model import Observed, Unreachable
+from etcdup.core.observed.host import Unreachable
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.spec.load import load
@@ -37,6 +38,7 @@ from tests.support.fake_world import (
     world_of,
 )
 from tests.support.kill_everywhere import kill_after, kill_points
+from tests.support.texts import Texts
 
 OLD, NEW = "192.168.8.67", "192.168.8.77"
 TEXT = """\
@@ -190,25 +192,22 @@ async def test_a_kill_after_the_marker_is_finished_by_apply(tmp_path: Path, name
 
 
 UNREACHABLE = {
-    "an unknown key": (
-        Unreachable("infra2", "unknown", "compare", has_unknown_key=True),
-        f"`etcdup trust {NEW}`",
-    ),
-    "another reason": (Unreachable("infra2", "changed", "run `ssh-keygen -R`"), "run `ssh-keygen -R`. If "),
-    "no hint": (Unreachable("infra2", "gone"), "start a machine"),
+    "an unknown key": Unreachable("infra2", "unknown", "compare", has_unknown_key=True),
+    "another reason": Unreachable("infra2", "changed", "run `ssh-keygen -R`"),
+    "no hint": Unreachable("infra2", "gone"),
 }
 
 
 @pytest.mark.parametrize("name", UNREACHABLE)
-async def test_a_new_machine_without_a_login_is_refused(tmp_path: Path, name: str) -> None:
-    loss, (gone, hint) = LOSSES["a dead host, another at a new address"], UNREACHABLE[name]
+async def test_a_new_machine_without_a_login_is_refused(texts: Texts, tmp_path: Path, name: str) -> None:
+    loss, gone = LOSSES["a dead host, another at a new address"], UNREACHABLE[name]
     network = await bring_up_and_lose(tmp_path, loss)
     observed = await observe(world_of(loss.spec, network, tmp_path))
     observed = dataclasses.replace(observed, hosts={**observed.hosts, "infra2": gone})
     plan = plan_replacement(loss.spec, "infra2", id_of(network, "infra2"), observed, TOKEN)
     assert isinstance(plan, Refusal)
     assert [reason.host for reason in plan.reasons] == ["infra2"]
-    assert hint in plan.reasons[0].hint
+    texts(plan)
 
 
 async def kill_everywhere(
@@ -316,22 +315,22 @@ async def test_a_lost_member_is_replaced_before_a_healthy_one(tmp_path: Path) ->
         await assert_whole(loss, killed, folder)
 
 
-async def test_it_is_refused_if_no_member_answers(tmp_path: Path) -> None:
+async def test_it_is_refused_if_no_member_answers(texts: Texts, tmp_path: Path) -> None:
     network = await bring_up_and_lose(tmp_path, LOSSES["a wiped disk"])
     for name in ("infra1", "infra3"):
         network.crash(name)
     refused = id_to_replace(SAME, "infra2", await observe(world_of(SAME, network, tmp_path)))
     assert isinstance(refused, Refused)
-    assert refused.message == "no member answers, so no new member can be added"
+    texts(refused)
 
 
-async def test_it_is_refused_if_the_host_is_unreachable(tmp_path: Path) -> None:
+async def test_it_is_refused_if_the_host_is_unreachable(texts: Texts, tmp_path: Path) -> None:
     loss = LOSSES["a wiped disk"]
     network = await bring_up_and_lose(tmp_path, loss)
     network.crash("infra2")
-    with pytest.raises(EtcdupError, match=r"infra2 cannot be reached at 192\.168\.8\.67") as caught:
+    with pytest.raises(EtcdupError) as caught:
         await replace(loss, network, tmp_path)
-    assert "`etcdup member replace infra2 --address ADDRESS`" in caught.value.hint
+    texts(caught.value)
 
 
 async def test_the_only_member_is_not_replaced(tmp_path: Path) -> None:
@@ -393,7 +392,9 @@ async def test_after_a_kill_the_certificates_are_revoked_and_no_member_rejects_a
     await kill_everywhere(LOSSES[name], tmp_path, finish)
 
 
-async def test_without_the_ca_key_the_new_member_has_the_same_certificates(tmp_path: Path) -> None:
+async def test_without_the_ca_key_the_new_member_has_the_same_certificates(
+    texts: Texts, tmp_path: Path
+) -> None:
     loss = LOSSES["a dead host, another at its address"]
     network = await bring_up_and_lose(tmp_path, loss)
     old = serials_of(network, tmp_path)
@@ -403,21 +404,23 @@ async def test_without_the_ca_key_the_new_member_has_the_same_certificates(tmp_p
     observed = await observe(world_of(loss.spec, network, tmp_path))
     plan = plan_replacement(loss.spec, "infra2", id_of(network, "infra2"), observed, TOKEN)
     assert isinstance(plan, Plan)
-    assert any("`etcdup certs revoke infra2`" in note for note in plan.notes)
+    texts(plan.notes)
     await replace(loss, network, tmp_path)
     await assert_whole(loss, network, tmp_path)
     assert serials_of(network, tmp_path) == old
     key.write_bytes(content)
-    await assert_shared_until_revoked(loss.spec, network, tmp_path, old)
+    await assert_shared_until_revoked(texts, loss.spec, network, tmp_path, old)
 
 
-async def assert_shared_until_revoked(spec: Spec, network: FakeNetwork, folder: Path, old: set[str]) -> None:
+async def assert_shared_until_revoked(
+    texts: Texts, spec: Spec, network: FakeNetwork, folder: Path, old: set[str]
+) -> None:
     """Each plan, `check` and `certs list` name the certificates that the lost host has, until they are revoked."""
     world = world_of(spec, network, folder)
     observed = await observe(world)
     left = await make_plan(spec, network, folder)
     assert isinstance(left, Plan)
-    assert any("`etcdup certs revoke infra2`" in note for note in left.notes)
+    texts(left.notes)
     assert [each.code for each in revocation_findings(spec, Evidence(observed))] == [
         "certificates-not-revoked"
     ]

@@ -13,6 +13,7 @@ from etcdup.errors import RefusedError
 from tests.flows.random_sequences.verbs import Operator, replace_member
 from tests.support.fake_world import bring_up, spec_of
 from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
+from tests.support.texts import Texts
 
 LOW, HIGH = "3.5.33", "3.6.14"
 # From which version to which, how many members run the new one, and the version in cluster.yaml after the loss.
@@ -72,12 +73,11 @@ async def test_a_kill_after_any_command_is_finished_by_the_same_command_or_apply
     ("before", "after", "version"), [("3.6.14", "3.5.33", "3.6.14"), ("3.6.14", "3.7.1", "3.7.1")]
 )
 async def test_a_higher_minor_that_would_panic_is_refused(
-    tmp_path: Path, before: str, after: str, version: str
+    texts: Texts, tmp_path: Path, before: str, after: str, version: str
 ) -> None:
     start, lost = await half_changed(before, after, 1, tmp_path)
     operator = Operator(spec_of(version=version), start.network, start.folder, 1)
-    with pytest.raises(RefusedError, match="must start with the lower one") as refused:
+    with pytest.raises(RefusedError) as refused:
         await replace_member(lost)(operator)
-    lower = min(before, after)
-    assert f"`version: {lower}`" in refused.value.hint
+    texts(refused.value)
     assert start.network.commands == []

@@ -13,7 +13,8 @@ from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.host.startup_fence import FENCE_PREFIX, superseded_key
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.restore.restore import BUMP, plan_restore, restore_token, was_restored
+from etcdup.core.restore.attempt import restore_token, was_restored
+from etcdup.core.restore.restore import BUMP, plan_restore
 from etcdup.core.restore.unfinished import refuse_unfinished_restore
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
@@ -36,6 +37,7 @@ from tests.support.fake_world import (
     world_of,
 )
 from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
+from tests.support.texts import Texts
 
 CONTENT = b"/registry/a=1\n/registry/b=2\n"
 
@@ -139,7 +141,7 @@ async def test_same_hosts(tmp_path: Path) -> None:
     await assert_restored(spec, network, folder)
 
 
-async def test_a_restore_on_other_hosts_after_all_hosts_are_lost(tmp_path: Path) -> None:
+async def test_a_restore_on_other_hosts_after_all_hosts_are_lost(texts: Texts, tmp_path: Path) -> None:
     old, new = spec_of(3), spec_of([4, 5, 6])
     start = await prepare_start(old, new, tmp_path)
     network, folder = start.copy_to("one")
@@ -154,7 +156,7 @@ async def test_a_restore_on_other_hosts_after_all_hosts_are_lost(tmp_path: Path)
         command = (
             f"mkdir -p ./pki/former; mv ./pki/members/{reason.host} ./pki/former/{reason.host}~$(date +%s)"
         )
-        assert f"`{command}`" in reason.hint
+        texts(reason)
         await asyncio.to_thread(subprocess.run, ["/bin/sh", "-c", command], cwd=folder, check=True)
     await restore(new, network, folder, snapshot)
     await assert_restored(new, network, folder)
@@ -214,7 +216,9 @@ def delete_file(snapshot: SnapshotFile) -> None:
     Path(snapshot.path).unlink()
 
 
-async def test_a_restore_of_an_earlier_revision_resumes_after_every_kill(tmp_path: Path) -> None:
+async def test_a_restore_of_an_earlier_revision_resumes_after_every_kill(
+    texts: Texts, tmp_path: Path
+) -> None:
     """Each run writes its own file, with the same content. All hosts raise the revisions by the same number.
 
     It is the number of the plan, in which the seven revisions that are left out are added. After a kill at the end the
@@ -230,7 +234,7 @@ async def test_a_restore_of_an_earlier_revision_resumes_after_every_kill(tmp_pat
     whole, folder = start.copy_to("whole")
     plan = await restore(spec, whole, folder, rewound_in(folder))
     total = len(whole.commands)
-    assert any("after revision 3;" in note for note in plan.notes)
+    texts(plan.notes)
     await assert_restored(spec, whole, folder)
     for cut in kill_points(total):
         network, folder = start.copy_to(str(cut))
@@ -244,7 +248,9 @@ async def test_a_restore_of_an_earlier_revision_resumes_after_every_kill(tmp_pat
         assert bumps_of([*before, *network.commands]) == {host.name: {BUMP + 7} for host in spec.hosts}, cut
 
 
-async def test_apply_refuses_during_a_restore_and_its_hint_names_restore(tmp_path: Path) -> None:
+async def test_apply_refuses_during_a_restore_and_its_hint_names_restore(
+    texts: Texts, tmp_path: Path
+) -> None:
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.copy_to("one")
@@ -252,16 +258,17 @@ async def test_apply_refuses_during_a_restore_and_its_hint_names_restore(tmp_pat
     answer = await make_plan(spec, network, folder)
     assert isinstance(answer, Refusal)
     assert answer.reasons == refuse_unfinished_restore(spec, await observe(world_of(spec, network, folder)))
-    assert "etcdup restore" in answer.reasons[0].hint
+    texts(answer.reasons[0])
 
 
 async def test_apply_after_a_restore_to_fewer_hosts_revokes_the_certificates_of_the_others(
+    texts: Texts,
     tmp_path: Path,
 ) -> None:
     start = await prepare_start(spec_of(3), spec_of(1), tmp_path)
     network, folder = start.copy_to("one")
     plan = await restore(spec_of(1), network, folder, snapshot_in(folder))
-    assert [note for note in plan.notes if "infra2, infra3" in note]
+    texts(plan.notes)
     network.restart_etcdup()
     await assert_restored(spec_of(1), network, folder)
     certs = world_of(spec_of(1), network, folder).pki.observe().former
@@ -285,15 +292,15 @@ def fill_disk(network: FakeNetwork) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "made_by", "message"),
+    ("harm", "made_by"),
     [
-        (disconnect_host, "3.6.0", "infra2 cannot be reached"),
-        (fill_disk, "3.6.0", "infra2: /var/lib/etcd has 0 B of free space"),
-        (None, "3.7.0", "the snapshot is from etcd 3.7, and `version` in cluster.yaml is 3.6.14"),
+        (disconnect_host, "3.6.0"),
+        (fill_disk, "3.6.0"),
+        (None, "3.7.0"),
     ],
 )
 async def test_refused_before_any_command(
-    tmp_path: Path, harm: Callable[[FakeNetwork], None] | None, made_by: str, message: str
+    texts: Texts, tmp_path: Path, harm: Callable[[FakeNetwork], None] | None, made_by: str
 ) -> None:
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
@@ -301,29 +308,25 @@ async def test_refused_before_any_command(
     if harm:
         harm(network)
     reasons = await expect_refusal(spec, network, folder, snapshot_in(folder, made_by))
-    assert len(reasons) == 1
-    assert reasons[0].startswith(message)
+    texts(reasons)
     assert network.commands == []
 
 
-async def test_foreign_data_is_refused(tmp_path: Path) -> None:
+async def test_foreign_data_is_refused(texts: Texts, tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
     network.machines["infra1"].put("/var/lib/etcd/member/wal/0.wal", b"other data")
     (reason,) = set(await expect_refusal(spec, network, tmp_path, snapshot_in(tmp_path)))
-    assert "was not made by etcdup" in reason
+    texts(reason)
 
 
-async def test_another_file_during_a_restore_is_refused(tmp_path: Path) -> None:
+async def test_another_file_during_a_restore_is_refused(texts: Texts, tmp_path: Path) -> None:
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.copy_to("one")
     await kill_after(20, network, restore(spec, network, folder, snapshot_in(folder)))
     other = snapshot_in(folder, content=b"/registry/c=3\n")
-    assert all(
-        "an unfinished restore of another file" in why
-        for why in await expect_refusal(spec, network, folder, other)
-    )
+    texts(await expect_refusal(spec, network, folder, other))
 
 
 async def test_a_separate_wal_directory_is_exchanged_with_the_data(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.plan.host_steps import InstallFiles
 from etcdup.core.plan.plan import Plan
-from etcdup.core.plan.steps import InstallFiles
 from etcdup.errors import EtcdupError, PkiError
 from etcdup.testing.network import FakeNetwork
 from tests.flows.test_provided_certs import TLS, write_leaf

@@ -9,9 +9,9 @@ import pytest
 from etcdup.core.audit.findings import Evidence
 from etcdup.core.audit.revocation import revocation_findings
 from etcdup.core.certs.required import desired_certs
-from etcdup.core.certs.revocation import certs_to_revoke, plan_revocation, retired_certs
+from etcdup.core.certs.revocation import certs_to_revoke, plan_revocation, restored_lines, retired_certs
+from etcdup.core.plan.certificate_steps import RevokeCertificates
 from etcdup.core.plan.plan import Refusal
-from etcdup.core.plan.steps import RevokeCertificates
 from etcdup.core.planner.guards import refuse_step
 from etcdup.core.planner.planner import plan
 from etcdup.core.spec.load import load
@@ -24,11 +24,13 @@ from etcdup.testing.network import FakeNetwork
 from tests.flows.test_destroy import destroy
 from tests.flows.test_provided_certs import TLS
 from tests.flows.test_replace_member import LOSSES, SAME, bring_up_and_lose
+from tests.flows.test_restore import restore, snapshot_in
 from tests.flows.test_revoke_certs import at_now, record_rejected_peers, revoked_serials
 from tests.flows.test_rotate_ca import kinds
 from tests.support.fake_world import TOKEN, add_machines, bring_up, machines_for, make_plan, spec_of, world_of
 from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
 from tests.support.openssl import make_ca, make_cert, make_key
+from tests.support.texts import Texts
 
 # infra3 joins, and infra4 leaves.
 BEFORE, AFTER = spec_of((1, 2, 4)), spec_of((1, 2, 3))
@@ -89,7 +91,7 @@ async def test_a_kill_of_a_removal_is_finished_by_the_next_apply(start: Start) -
             assert keys_on(network, "infra4") == [], cut
 
 
-async def test_certificates_of_a_host_that_is_gone_are_revoked(start: Start) -> None:
+async def test_certificates_of_a_host_that_is_gone_are_revoked(texts: Texts, start: Start) -> None:
     """Its keys stay there, and the plan says so. They are deleted when the host is reachable again."""
     network, folder = start.network, start.folder
     serials = serials_of(network, folder, "infra4")
@@ -97,13 +99,13 @@ async def test_certificates_of_a_host_that_is_gone_are_revoked(start: Start) -> 
     answer = await make_plan(AFTER, network, folder)
     assert "DetachMember" not in kinds(answer)
     assert kinds(answer)[-len(REVOKE) :] == REVOKE
-    assert any("private keys stay" in note for note in answer.notes)
+    texts(answer.notes)
     await bring_up(AFTER, network, folder)
     assert serials == world_of(AFTER, network, folder).pki.observe().crls["crl"].revoked
     assert len(keys_on(network, "infra4")) == len(KINDS)
     left = await make_plan(AFTER, network, folder)
     assert kinds(left) == []
-    assert any("private keys are not deleted" in note for note in left.notes)
+    texts(left.notes)
     network.reconnect("infra4")
     network.restart_etcdup()
     await apply_and_check(AFTER, network, folder)
@@ -124,7 +126,7 @@ def issue_newcomer(network: FakeNetwork, folder: Path) -> None:
 @pytest.mark.parametrize("is_absent", [False, True])
 @pytest.mark.parametrize("is_dead", [False, True])
 async def test_a_removal_without_the_ca_key_or_its_passphrase_revokes_later(
-    start: Start, is_absent: bool, is_dead: bool
+    texts: Texts, start: Start, is_absent: bool, is_dead: bool
 ) -> None:
     network, folder = start.network, start.folder
     issue_newcomer(network, folder)
@@ -139,13 +141,13 @@ async def test_a_removal_without_the_ca_key_or_its_passphrase_revokes_later(
     answer = await make_plan(AFTER, network, folder)
     assert "RemoveMember" in kinds(answer)
     assert "RevokeCertificates" not in kinds(answer)
-    assert any("`etcdup certs revoke infra4`" in note for note in answer.notes)
+    texts(answer.notes)
     await bring_up(AFTER, network, folder)
     assert revoked_serials(network, folder) == frozenset()
     network.restart_etcdup()
     left = await make_plan(AFTER, network, folder)
     assert kinds(left) == []
-    assert any("`etcdup certs revoke infra4`" in note for note in left.notes)
+    texts(left.notes)
     observed = await observe(world_of(AFTER, network, folder))
     (finding,) = revocation_findings(AFTER, Evidence(observed))
     assert finding.code == "certificates-not-revoked"
@@ -211,6 +213,24 @@ async def test_a_new_cluster_with_the_same_pki_rejects_the_members_of_the_destro
     network.restart_etcdup()
     await apply_and_check(AFTER, network, folder)
     assert revoked_serials(network, folder) == serials
+
+
+async def test_after_a_restore_to_other_hosts_the_next_apply_revokes_and_the_plan_says_so(
+    texts: Texts,
+    start: Start,
+) -> None:
+    network, folder = start.network, start.folder
+    serials = serials_of(network, folder, "infra4")
+    observed = await observe(world_of(AFTER, network, folder))
+    texts(restored_lines(AFTER, observed))
+    answer = await restore(AFTER, network, folder, snapshot_in(folder))
+    texts(answer.notes)
+    assert revoked_serials(network, folder) == frozenset()
+    network.restart_etcdup()
+    await apply_and_check(AFTER, network, folder)
+    assert revoked_serials(network, folder) == serials
+    observed = await observe(world_of(AFTER, network, folder))
+    assert restored_lines(AFTER, observed) == ()
 
 
 async def test_a_listed_member_is_not_revoked(start: Start) -> None:
@@ -285,7 +305,9 @@ async def test_archived_certificates_of_an_unreachable_member_are_not_revoked(tm
     assert revoked_serials(network, tmp_path) == old
 
 
-async def test_with_a_provided_ca_the_plan_says_what_the_operator_has_to_do(tmp_path: Path) -> None:
+async def test_with_a_provided_ca_the_plan_says_what_the_operator_has_to_do(
+    texts: Texts, tmp_path: Path
+) -> None:
     before, after = spec_of((1, 2, 4), TLS), spec_of((1, 2, 3), TLS)
     network = machines_for(before)
     add_machines(network, after)
@@ -297,7 +319,7 @@ async def test_with_a_provided_ca_the_plan_says_what_the_operator_has_to_do(tmp_
     network.restart_etcdup()
     answer = await make_plan(after, network, tmp_path)
     assert kinds(answer)[-2:] == ["RemoveMember", "DetachMember"]
-    assert any("`tls.crl_file`" in note for note in answer.notes)
+    texts(answer.notes)
     await bring_up(after, network, tmp_path)
     assert keys_on(network, "infra4") == []
 

@@ -18,6 +18,7 @@ from tests.core.certs.test_connected_clients import ON_CLIENT, UNKNOWN, log_line
 from tests.support.cases import quick_first
 from tests.support.fake_world import TOKEN, RecordingReporter, bring_up, make_plan, spec_of, world_of
 from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
+from tests.support.texts import Texts
 
 SPEC = spec_of()
 STAGES: tuple[RotationStage, ...] = ("trust", "sign", "drop")
@@ -131,7 +132,7 @@ async def test_a_kill_at_any_command_of_a_phase(start: Start, stage: RotationSta
                 assert stage_of(cut_off, path) == NEXT_STAGE[stage]
 
 
-async def test_apply_keeps_the_phase(start: Start) -> None:
+async def test_apply_keeps_the_phase(texts: Texts, start: Start) -> None:
     network, folder = start.copy_to("kept")
     for stage in STAGES:
         await rotate(network, folder)
@@ -139,11 +140,12 @@ async def test_apply_keeps_the_phase(start: Start) -> None:
         answer = await make_plan(SPEC, network, folder)
         assert kinds(answer) == []
         assert isinstance(answer, Plan)
-        assert any("a CA rotation is in progress" in note for note in answer.notes) == (stage != "drop")
+        texts(answer.notes)
         assert stage_of(network, folder) == NEXT_STAGE[stage]
 
 
 async def test_the_old_ca_is_kept_until_each_consumer_has_a_new_certificate_or_is_forgotten(
+    texts: Texts,
     start: Start,
 ) -> None:
     network, folder = start.copy_to("consumers")
@@ -156,35 +158,35 @@ async def test_the_old_ca_is_kept_until_each_consumer_has_a_new_certificate_or_i
     assert consumers_of_old_ca(world.pki.observe()) == ("kube-apiserver", "patroni")
     stage, answer = await plan_phase(network, folder)
     assert stage == "drop"
-    assert "the consumer kube-apiserver has only a certificate of the old CA" in refusal_text(answer)
-    assert "the consumer patroni" in refusal_text(answer)
+    texts(answer)
 
     world.pki.issue_consumer("kube-apiserver", (await observe(world)).at)
     world.pki.archive_consumer("patroni")
     assert [path.stem for path in world.pki.archived_consumers()] == ["kube-apiserver", "patroni"]
-    with pytest.raises(PkiError, match="there is no certificate of a consumer patroni"):
+    with pytest.raises(PkiError) as caught:
         world.pki.archive_consumer("patroni")
+    texts(caught.value)
     assert await rotate(network, folder) == "drop"
     assert stage_of(network, folder) is None
 
 
 @pytest.mark.parametrize("done", [0, 1, 2])
 async def test_no_phase_starts_while_a_host_is_unreachable_or_a_member_unhealthy(
-    start: Start, done: int
+    texts: Texts, start: Start, done: int
 ) -> None:
     network, folder = start.copy_to("sick")
     for _ in range(done):
         await rotate(network, folder)
     before = stage_of(network, folder)
     gone = network.machines.pop("infra3")
-    assert "infra3 cannot be reached" in refusal_text((await plan_phase(network, folder))[1])
+    texts((await plan_phase(network, folder))[1])
     network.machines["infra3"] = gone
     gone.isolated = True
-    assert "infra3: the member is not healthy" in refusal_text((await plan_phase(network, folder))[1])
+    texts((await plan_phase(network, folder))[1])
     assert stage_of(network, folder) == before
 
 
-async def test_a_host_with_a_former_ca_of_this_pki_is_recognised(start: Start) -> None:
+async def test_a_host_with_a_former_ca_of_this_pki_is_recognised(start: Start, texts: Texts) -> None:
     network, folder = start.copy_to("put-back")
     machine = network.machines["infra2"]
     old = machine.nodes["/etc/etcd/pki/ca.pem"].content
@@ -193,7 +195,9 @@ async def test_a_host_with_a_former_ca_of_this_pki_is_recognised(start: Start) -
     machine.nodes["/etc/etcd/pki/ca.pem"].content = old
     assert isinstance(await make_plan(SPEC, network, folder), Plan)
     machine.nodes["/etc/etcd/pki/ca.pem"].content = b"a stranger's"
-    assert "trusts a CA that is not in" in refusal_text(await make_plan(SPEC, network, folder))
+    refused = await make_plan(SPEC, network, folder)
+    assert isinstance(refused, Refusal)
+    texts(refused)
 
 
 def log_rejected_client(network: FakeNetwork, address: str, error: str = UNKNOWN) -> None:
@@ -203,7 +207,7 @@ def log_rejected_client(network: FakeNetwork, address: str, error: str = UNKNOWN
         machine.log.append(log_line(at, ON_CLIENT, f"{address}:58836", error))
 
 
-async def test_a_client_with_a_certificate_of_the_old_ca_stops_the_drop(start: Start) -> None:
+async def test_a_client_with_a_certificate_of_the_old_ca_stops_the_drop(texts: Texts, start: Start) -> None:
     """One member has rejected it, all others still accept it. Neither rotate-ca nor apply continues."""
     network, folder = start.copy_to("seen")
     await rotate(network, folder)
@@ -212,17 +216,16 @@ async def test_a_client_with_a_certificate_of_the_old_ca_stops_the_drop(start: S
     # A client of an unknown CA. Members rejected it before the rotation as well.
     log_rejected_client(network, "10.0.0.8", UNKNOWN.partition(" (")[0])
     log_rejected_client(network, "10.0.0.9")
-    with pytest.raises(PartlyApplied, match=r"a client still uses .*: infra\d rejected 10\.0\.0\.9\."):
+    with pytest.raises(PartlyApplied) as caught:
         await rotate(network, folder)
+    texts(caught.value)
     assert [
         machine.nodes["/etc/etcd/pki/ca.pem"].content in both for machine in network.machines.values()
     ].count(False) == 1
-    assert "a client still uses" in refusal_text((await plan_phase(network, folder))[1])
-    assert "a client still uses" in refusal_text(await make_plan(SPEC, network, folder))
+    texts((await plan_phase(network, folder))[1])
+    texts(await make_plan(SPEC, network, folder))
     await network.sleep(120)
-    assert "10.0.0.9" in refusal_text(await make_plan(SPEC, network, folder)), (
-        "a client may wait for two minutes"
-    )
+    texts(await make_plan(SPEC, network, folder))  # a client may wait for two minutes
     await network.sleep(60)
     assert await rotate(network, folder) == "drop"
     assert len(ca_files(network)) == 1
@@ -243,7 +246,7 @@ async def drop_on_one_member(start: Start) -> Start:
 
 
 async def test_a_resumed_run_waits_for_clients_before_the_next_member(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    texts: Texts, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that was killed right after the first restart has not observed which clients that member rejects."""
     half = await drop_on_one_member(start)
@@ -257,8 +260,9 @@ async def test_a_resumed_run_waits_for_clients_before_the_next_member(
         log_rejected_client(network, "10.0.0.9")
 
     monkeypatch.setattr(network, "sleep", sleep_while_a_client_connects)
-    with pytest.raises(RefusedError, match=r"rejected 10\.0\.0\.9"):
+    with pytest.raises(RefusedError) as caught:
         await bring_up(SPEC, network, folder)
+    texts(caught.value)
     assert len(ca_files(network)) == 2, "no file of the next member was changed"
 
 
@@ -304,7 +308,9 @@ async def test_pending_changes_of_apply_come_first(start: Start) -> None:
     assert refusal_text(answer) == "the cluster differs from cluster.yaml: apply has 1 step left to do"
 
 
-async def test_a_passphrase_guards_the_new_key_too(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_passphrase_guards_the_new_key_too(
+    texts: Texts, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network, folder = start.copy_to("secret")
     monkeypatch.setenv("ETCDUP_CA_PASSPHRASE", "correct horse")
     await rotate(network, folder)
@@ -312,8 +318,9 @@ async def test_a_passphrase_guards_the_new_key_too(start: Start, monkeypatch: py
     await rotate(network, folder)
     assert b"ENCRYPTED" in (folder / "pki/ca-key.pem").read_bytes()
     monkeypatch.setenv("ETCDUP_CA_PASSPHRASE", "wrong")
-    with pytest.raises(PkiError, match="cannot be decrypted"):
+    with pytest.raises(PkiError) as caught:
         world_of(SPEC, network, folder).pki.rotate_ca(
             "drop", (await observe(world_of(SPEC, network, folder))).at
         )
+    texts(caught.value)
     assert stage_of(network, folder) == "sign"

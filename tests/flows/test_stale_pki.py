@@ -12,7 +12,8 @@ import pytest
 from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.certs.generation import refuse_stale_pki, unknown_changes
 from etcdup.core.certs.renewal import certs_to_renew, plan_renewal
-from etcdup.core.observed.model import Observed, aside_suffix
+from etcdup.core.observed.directory import aside_suffix
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.planner.destroy import plan_destroy
 from etcdup.core.planner.planner import plan
@@ -30,6 +31,7 @@ from etcdup.testing.network import FakeNetwork, Killed
 from tests.support.cases import quick_first
 from tests.support.fake_world import TOKEN, RecordingReporter, bring_up, make_plan, spec_of, world_of
 from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
+from tests.support.texts import Texts
 
 SPEC = spec_of()
 ALL = 100_000
@@ -86,30 +88,30 @@ VERBS: dict[str, Callable[[Observed], Plan | Refusal]] = {
 
 
 @pytest.mark.parametrize("verb", quick_first(*VERBS))
-async def test_every_verb_that_writes_refuses_an_older_copy(start: Start, verb: str) -> None:
+async def test_every_verb_that_writes_refuses_an_older_copy(texts: Texts, start: Start, verb: str) -> None:
     network, mine = start.copy_to("mine")
     older = copy_of(mine, "older")
     await renew(network, mine)
     answer = VERBS[verb](await look(network, older))
     assert isinstance(answer, Refusal), answer
-    assert "pki is an older copy" in answer.reasons[0].message
-    assert "--this-copy" in answer.reasons[0].hint
+    texts(answer.reasons[0])
     await apply_and_check(SPEC, network, mine)
 
 
-async def test_a_rotation_of_the_ca_makes_other_copies_older(start: Start) -> None:
+async def test_a_rotation_of_the_ca_makes_other_copies_older(texts: Texts, start: Start) -> None:
     network, mine = start.copy_to("mine")
     older = copy_of(mine, "older")
     open_pki(SPEC, mine).rotate_ca("trust", datetime.fromtimestamp(network.now(), UTC))
     await bring_up(SPEC, network, mine)
     answer = await make_plan(SPEC, network, older)
     assert isinstance(answer, Refusal)
-    assert "an older copy" in answer.reasons[0].message
+    texts(answer.reasons[0])
     # Without the CA of the members, this copy must not become the newest one.
-    assert "--this-copy" not in answer.reasons[0].hint
 
 
-async def test_of_two_renewals_from_equal_copies_the_second_one_is_refused(start: Start) -> None:
+async def test_of_two_renewals_from_equal_copies_the_second_one_is_refused(
+    texts: Texts, start: Start
+) -> None:
     """The second operator issued before the first one wrote to the hosts, so its certificates are newer."""
     network, mine = start.copy_to("mine")
     theirs = copy_of(mine, "theirs")
@@ -122,7 +124,7 @@ async def test_of_two_renewals_from_equal_copies_the_second_one_is_refused(start
     await network.sleep(120)
     answer = await make_plan(SPEC, network, theirs)
     assert isinstance(answer, Refusal)
-    assert "of a change that is not in this copy" in answer.reasons[0].message
+    texts(answer.reasons[0])
 
 
 async def test_a_cluster_without_generation_files_is_accepted_and_gets_them(start: Start) -> None:
@@ -151,21 +153,19 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-async def test_one_host_alone_does_not_lock_the_operator_out(start: Start, text: str) -> None:
+async def test_one_host_alone_does_not_lock_the_operator_out(texts: Texts, start: Start, text: str) -> None:
     network, folder = start.copy_to("hostile")
     network.machines["infra2"].put(GENERATION, text.encode())
     observed = await look(network, folder)
     assert refuse_stale_pki(SPEC, observed) == ()
     answer = plan(SPEC, observed, TOKEN)
     assert isinstance(answer, Plan)
-    assert any("No other host confirms it" in note for note in answer.notes) == bool(
-        observed.reachable()["infra2"].pki_change
-    )
+    texts(answer.notes)
     await renew(network, folder)
     await apply_and_check(SPEC, network, folder)
 
 
-async def test_one_host_with_a_later_certificate_of_our_ca_is_enough(start: Start) -> None:
+async def test_one_host_with_a_later_certificate_of_our_ca_is_enough(texts: Texts, start: Start) -> None:
     """The other operator was killed after the first host."""
     network, mine = start.copy_to("mine")
     older = copy_of(mine, "older")
@@ -175,7 +175,7 @@ async def test_one_host_with_a_later_certificate_of_our_ca_is_enough(start: Star
         network.machines[name].nodes = before[name]
     answer = await make_plan(SPEC, network, older)
     assert isinstance(answer, Refusal)
-    assert "infra1 has a certificate of" in answer.reasons[0].message
+    texts(answer.reasons[0])
 
 
 async def test_a_certificate_of_another_host_or_ca_is_no_evidence(start: Start, tmp_path: Path) -> None:

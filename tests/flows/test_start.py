@@ -27,6 +27,7 @@ from tests.support.fake_world import (
     world_of,
 )
 from tests.support.kill_everywhere import kill_everywhere, prepare_start
+from tests.support.texts import Texts
 
 SETTING = "etcd: {heartbeat_ms: 150, election_ms: 1500}\n"
 BUSY_S = 90.0
@@ -105,15 +106,15 @@ async def test_after_a_power_cut_apply_waits_for_all_machines(tmp_path: Path) ->
     await apply_on_screen(spec_of(), network, tmp_path)
 
 
-async def test_a_start_that_is_queued_for_too_long_is_named(tmp_path: Path) -> None:
+async def test_a_start_that_is_queued_for_too_long_is_named(texts: Texts, tmp_path: Path) -> None:
     network = await running_network(spec_of(), tmp_path)
     network.machines["infra2"].online_at = network.now() + 10_000
     network.reboot("infra2")
     network.machines["infra2"].log.append('{"level":"error","msg":"a line of the last life"}')
-    with pytest.raises(PartlyApplied, match=r"still waiting for network-online\.target on infra2") as raised:
+    with pytest.raises(PartlyApplied) as raised:
         await bring_up(spec_of(), network, tmp_path)
+    texts(raised.value)
     assert raised.value.detail == ""
-    assert "systemctl list-jobs" in raised.value.hint
 
 
 async def test_a_kill_while_starts_are_queued_is_finished_by_the_next_apply(tmp_path: Path) -> None:
@@ -144,12 +145,12 @@ def stop(machine: FakeMachine) -> None:
 STATES = [fail_once, stop]
 
 
-async def test_the_failing_member_of_a_host_that_leaves_is_explained(tmp_path: Path) -> None:
+async def test_the_failing_member_of_a_host_that_leaves_is_explained(texts: Texts, tmp_path: Path) -> None:
     """cluster.yaml does not name the host any more."""
     network = await running_network(spec_of(), tmp_path)
     network.machines["infra3"].log.append('{"level":"fatal","msg":"discovery failed"}')
     fail_once(network.machines["infra3"])
-    assert "systemd has started it 7 times" in await member_why(spec_of(1), network, tmp_path, "infra3")
+    texts(await member_why(spec_of(1), network, tmp_path, "infra3"))
 
 
 async def upgrade_fails(network: FakeNetwork, folder: Path, state: Break | None) -> EtcdupError:
@@ -168,12 +169,10 @@ FULL_DISK = '{"level":"fatal","msg":"write: no space left on device"}'
 PANIC = 'panic: {"level":"panic","msg":"cannot parse a v2 request"}'
 
 
-async def test_a_failed_upgrade_says_how_to_go_back(tmp_path: Path) -> None:
+async def test_a_failed_upgrade_says_how_to_go_back(texts: Texts, tmp_path: Path) -> None:
     network = await running_network(spec_of(), tmp_path)
     error = await upgrade_fails(network, tmp_path, None)
-    assert "does not stay up" in error.message
-    assert PANIC in error.detail
-    assert "write `version: 3.6.14` in cluster.yaml, then run `etcdup apply`" in error.hint
+    texts(error)
     assert not error.resumes
 
 
@@ -191,24 +190,28 @@ async def test_a_failed_upgrade_is_taken_back_in_any_state(
     assert all(machine.process for machine in network.machines.values())
 
 
-async def test_a_failed_upgrade_of_a_single_member_is_taken_back(tmp_path: Path) -> None:
+async def test_a_failed_upgrade_of_a_single_member_is_taken_back(texts: Texts, tmp_path: Path) -> None:
     network = await running_network(spec_of(1), tmp_path)
     network.machines["infra1"].rejects = {"/3.7.1/": PANIC}
-    with pytest.raises(PartlyApplied, match="does not stay up"):
+    with pytest.raises(PartlyApplied) as caught:
         await bring_up(spec_of(1, version="3.7.1"), network, tmp_path)
+    texts(caught.value)
     plan = await make_plan(spec_of(1), network, tmp_path)
     assert isinstance(plan, Plan), plan
     assert [step.kind for step in plan.steps] == ["SwitchBinaries", "StartMember"]
     await apply_on_screen(spec_of(1), network, tmp_path)
 
 
-async def test_a_member_that_stopped_before_its_hop_is_started_with_the_new_version(tmp_path: Path) -> None:
+async def test_a_member_that_stopped_before_its_hop_is_started_with_the_new_version(
+    texts: Texts, tmp_path: Path
+) -> None:
     """The cluster has begun the hop, so the member makes it too: checked, and then started once."""
     network = await running_network(spec_of(version="3.5.33"), tmp_path)
     (leader,) = network.etcd.leaders.values()
     network.machines[leader].rejects = {"/3.6.14/": PANIC}
-    with pytest.raises(PartlyApplied, match="does not stay up"):
+    with pytest.raises(PartlyApplied) as caught:
         await bring_up(spec_of(version="3.6.14"), network, tmp_path)
+    texts(caught.value)
     failed = next(machine for machine in network.machines.values() if machine.process is None)
     failed.rejects.clear()
     failed.nodes["/opt/etcd/current"].link = "3.5.33"
@@ -261,13 +264,14 @@ async def test_hosts_are_not_refused_because_a_stopped_member_has_another_versio
     await apply_on_screen(spec, network, tmp_path)
 
 
-async def test_a_member_with_a_bad_file_is_taken_back(tmp_path: Path) -> None:
+async def test_a_member_with_a_bad_file_is_taken_back(texts: Texts, tmp_path: Path) -> None:
     network = await running_network(spec_of(), tmp_path)
     bad = spec_of(more="etcd: {extra: {snapshot-count: 7}}\n")
     for machine in network.machines.values():
         machine.rejects = {'ETCD_SNAPSHOT_COUNT="7"': PANIC}
-    with pytest.raises(PartlyApplied, match="does not stay up"):
+    with pytest.raises(PartlyApplied) as caught:
         await bring_up(bad, network, tmp_path)
+    texts(caught.value)
     await apply_on_screen(spec_of(), network, tmp_path)
 
 
@@ -293,6 +297,7 @@ async def test_the_start_that_systemd_makes_with_the_new_files_is_awaited(tmp_pa
 
 
 async def test_a_crash_loop_on_a_full_disk_names_the_disk_in_status_and_in_the_next_apply(
+    texts: Texts,
     tmp_path: Path,
 ) -> None:
     network = await running_network(spec_of(), tmp_path)
@@ -300,28 +305,28 @@ async def test_a_crash_loop_on_a_full_disk_names_the_disk_in_status_and_in_the_n
     full.rejects = {"/opt/etcd/": FULL_DISK}
     full.end_etcd(2, FULL_DISK)
     for _ in range(2):
-        assert "the disk is full" in await member_why(spec_of(), network, tmp_path, "infra3")
-        with pytest.raises(EtcdupError, match="etcd on infra3 does not stay up") as raised:
+        texts(await member_why(spec_of(), network, tmp_path, "infra3"))
+        with pytest.raises(EtcdupError) as raised:
             await bring_up(spec_of(), network, tmp_path)
-        assert "the disk is full" in raised.value.detail
+        texts(raised.value)
 
 
-async def test_an_archive_that_does_not_fit_is_reported_without_the_script(tmp_path: Path) -> None:
+async def test_an_archive_that_does_not_fit_is_reported_without_the_script(
+    texts: Texts, tmp_path: Path
+) -> None:
     network = await running_network(spec_of(), tmp_path)
     network.machines["infra2"].free_bytes = 10
     with pytest.raises(EtcdupError) as raised:
         await bring_up(spec_of(version="3.7.1"), network, tmp_path)
-    assert "infra2: sending etcd 3.7.1 failed" in raised.value.message
-    assert "set -eu" not in raised.value.message + raised.value.detail
-    assert "No space left on device" in raised.value.detail
-    assert "free disk space" in raised.value.hint
+    texts(raised.value)
 
 
-async def test_a_learner_with_a_bad_file_is_taken_back(tmp_path: Path) -> None:
+async def test_a_learner_with_a_bad_file_is_taken_back(texts: Texts, tmp_path: Path) -> None:
     network = await running_network(spec_of(), tmp_path)
     bad = spec_of(5, "etcd: {extra: {snapshot-count: 7}}\n")
     add_machines(network, bad)
     network.machines["infra4"].rejects = {'ETCD_SNAPSHOT_COUNT="7"': PANIC}
-    with pytest.raises(EtcdupError, match="etcd on infra4 does not stay up"):
+    with pytest.raises(EtcdupError) as caught:
         await bring_up(bad, network, tmp_path)
+    texts(caught.value)
     await apply_on_screen(spec_of(5), network, tmp_path)

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.host.actions import RESTART_UNIT
+from etcdup.core.plan.member_steps import RestartMember
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.plan.steps import RestartMember
 from etcdup.testing.network import FakeNetwork
 from tests.support.fake_world import add_machines, bring_up, make_plan, running_network, spec_of
 from tests.support.kill_everywhere import crash_everywhere, kill_after, kill_everywhere, prepare_start
+from tests.support.texts import Texts
 
 
 async def bring_up_version(version: str, folder: Path) -> FakeNetwork:
@@ -58,44 +59,44 @@ async def test_a_plan_over_several_minors_shows_every_hop(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "message"),
+    ("before", "after"),
     [
-        ("3.5.16", "3.6.14", "before an upgrade to 3.6 all must run 3.5.32 or later"),
-        ("3.5.33", "3.4.45", "etcdup cannot downgrade a cluster from 3.5 to 3.4"),
+        ("3.5.16", "3.6.14"),
+        ("3.5.33", "3.4.45"),
     ],
 )
-async def test_an_impossible_change_is_refused(tmp_path: Path, before: str, after: str, message: str) -> None:
+async def test_an_impossible_change_is_refused(texts: Texts, tmp_path: Path, before: str, after: str) -> None:
     network = await bring_up_version(before, tmp_path)
     answer = await make_plan(spec_of(version=after), network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert any(message in reason.message for reason in answer.reasons), answer.reasons
+    texts(answer)
 
 
-async def test_enabled_authentication_forbids_the_upgrade_from_3_4_to_3_5(tmp_path: Path) -> None:
+async def test_enabled_authentication_forbids_the_upgrade_from_3_4_to_3_5(
+    texts: Texts, tmp_path: Path
+) -> None:
     network = await bring_up_version("3.4.23", tmp_path)
     network.etcd.only().auth = True
     answer = await make_plan(spec_of(version="3.5.33"), network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert any("authentication (auth) is enabled" in reason.message for reason in answer.reasons)
+    texts(answer)
 
 
-async def test_a_hop_does_not_start_while_a_member_is_down(tmp_path: Path) -> None:
+async def test_a_hop_does_not_start_while_a_member_is_down(texts: Texts, tmp_path: Path) -> None:
     network = await bring_up_version("3.5.33", tmp_path)
     network.crash("infra2")
     answer = await make_plan(spec_of(version="3.6.14"), network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert any(
-        "cannot be changed now, because infra2 is not healthy" in reason.message for reason in answer.reasons
-    )
+    texts(answer)
 
 
-async def test_members_and_minor_are_not_changed_together(tmp_path: Path) -> None:
+async def test_members_and_minor_are_not_changed_together(texts: Texts, tmp_path: Path) -> None:
     network = await bring_up_version("3.5.33", tmp_path)
     spec = spec_of([1, 2, 4], version="3.6.14")
     add_machines(network, spec)
     answer = await make_plan(spec, network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert any("at the same time" in reason.message for reason in answer.reasons)
+    texts(answer)
 
 
 @pytest.mark.parametrize(("before", "after"), [("3.5.33", "3.6.14"), ("3.6.14", "3.5.33")])

@@ -19,6 +19,7 @@ from etcdup.testing.network import FakeNetwork
 from etcdup.testing.systemd import V2_PANIC
 from tests.support.fake_world import add_machines, bring_up, machines_for, spec_of, world_of
 from tests.support.kill_everywhere import Start, crash_everywhere, kill_after, kill_everywhere
+from tests.support.texts import Texts
 
 # As few entries as possible, since most of these tests apply many times.
 QUICK = "etcd: {extra: {snapshot-count: 20}}\n"
@@ -100,11 +101,12 @@ async def test_a_stopped_member_is_proved_before_it_starts_with_3_7(tmp_path: Pa
     assert V2_PANIC not in network.machines["infra3"].log
 
 
-async def test_no_member_is_changed_if_the_log_of_one_cannot_be_read(tmp_path: Path) -> None:
+async def test_no_member_is_changed_if_the_log_of_one_cannot_be_read(texts: Texts, tmp_path: Path) -> None:
     start = await from_3_5(tmp_path)
     start.network.machines["infra2"].put("/var/lib/etcd/member/wal/0.wal", b"damaged", 0o600, "etcd:etcd")
-    with pytest.raises(EtcdupError, match="cannot read the write-ahead log of the member on infra2"):
+    with pytest.raises(EtcdupError) as caught:
         await bring_up(spec_for("3.7.1"), start.network, start.folder)
+    texts(caught.value)
     assert all(runs(machine, "3.6.14") for machine in start.network.machines.values())
     assert "log-not-read" in await codes_of(spec_for("3.6.14"), start)
 

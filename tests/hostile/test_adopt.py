@@ -28,8 +28,9 @@ from etcdup.core.spec.load import load
 from etcdup.core.spec.visible import one_line
 from etcdup.errors import RefusedError
 from etcdup.ops.adopt.copy_files import read_copies
-from etcdup.remote.host import Host, Result
+from etcdup.remote.host import Host, HostTask, Result
 from tests.support.adopt_shapes import GUIDE, NOW, Shape, inspected
+from tests.support.texts import Texts
 
 FIRST = """\
 @machine
@@ -51,7 +52,20 @@ FIRST = """\
 =ETCD_DATA_DIR=/var/lib/etcd
 @cgroup 812
 =0::/system.slice/etcd.service
+@container 812
+=docker
+=0123456789012345678901234567890123456789012345678901234567890123
+=etcd
+=on-failure
+=5
+=false
+=update
+@starters 812
+=etcd.service
 @mounts 812
+=2 1 8:1 /var/lib/etcd /var/lib/etcd rw - ext4 /dev/sda rw
+@host-mounts
+=1 0 8:1 / / rw - ext4 /dev/sda rw
 @packages 812
 =etcd-server
 @unit 812
@@ -298,8 +312,8 @@ class AnsweringHost:
     def __init__(self, stdout: str, status: int = 0) -> None:
         self._result = Result("infra1", (), status, stdout, "")
 
-    async def run(self, argv: Sequence[str], **options: object) -> Result:
-        return self._result
+    async def run_all(self, tasks: Sequence[HostTask], **options: object) -> list[Result]:
+        return [self._result for _ in tasks]
 
 
 @pytest.mark.parametrize("is_key", [True, False])
@@ -309,7 +323,9 @@ class AnsweringHost:
      "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "y" * 300_000],
     ids=["empty", "text", "escapes", "key", "certificate", "long"],
 )  # fmt: skip
-async def test_what_a_host_sends_for_a_file_is_parsed_before_it_is_written(stdout: str, is_key: bool) -> None:
+async def test_what_a_host_sends_for_a_file_is_parsed_before_it_is_written(
+    texts: Texts, stdout: str, is_key: bool
+) -> None:
     copy = Copy("infra1", 7, "", "/etc/etcd/file.pem", "./pki/file.pem", is_key)
     host = cast("Host", AnsweringHost(stdout))
     with pytest.raises(RefusedError) as refused:
@@ -317,6 +333,7 @@ async def test_what_a_host_sends_for_a_file_is_parsed_before_it_is_written(stdou
     assert len(refused.value.message) < 500
     assert "AAAA" not in f"{refused.value.message} {refused.value.hint} {refused.value.detail}"
     assert "\x1b" not in refused.value.message
+    texts(refused.value)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user's process needs root")

@@ -31,6 +31,7 @@ from etcdup.ops.pki.backup_key import BackupKey, read_backup_key
 from tests.ops.pki.managed_pki import issue_all
 from tests.support.backup_key import KEY, PRIVATE_KEY, TRUST
 from tests.support.backup_store import CONTENT, manifest_at, put_backup, put_proof
+from tests.support.texts import Texts
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 GOOD = NOW - timedelta(hours=1)
@@ -145,12 +146,12 @@ async def test_a_date_in_the_future_is_refused_whatever_signed_it(tmp_path: Path
     assert (await fetch(store_of(tmp_path), near, tmp_path, TRUST))[1].name == near
 
 
-async def test_unsigned_backups_are_used_only_if_the_operator_says_so(tmp_path: Path) -> None:
+async def test_unsigned_backups_are_used_only_if_the_operator_says_so(texts: Texts, tmp_path: Path) -> None:
     name = put_backup(tmp_path, GOOD, NOBODY)
     for trust in (TRUST, NOBODY):
         with pytest.raises(RefusedError) as caught:
             await fetch(store_of(tmp_path), name, tmp_path, trust)
-        assert "`--unsigned`" in caught.value.hint
+        texts(caught.value)
     _, manifest = await fetch(store_of(tmp_path), name, tmp_path, UNSIGNED)
     assert not manifest.signed
 
@@ -196,7 +197,7 @@ async def test_an_archive_of_the_pki_belongs_to_its_manifest(tmp_path: Path) -> 
 
 
 async def test_a_manifest_that_changes_between_two_reads_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client names an older archive of the same PKI directory, then puts the signed manifest back."""
     identity = Identity([x25519.Identity.generate()])
@@ -219,8 +220,9 @@ async def test_a_manifest_that_changes_between_two_reads_is_refused(
         return answers.pop(0)
 
     monkeypatch.setattr(store, "read_text", read_text)
-    with pytest.raises(Damaged, match="changed"):
+    with pytest.raises(Damaged) as caught:
         await fetch_pki([store], name, identity)
+    texts(caught.value)
 
 
 @pytest.fixture

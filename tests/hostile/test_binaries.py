@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from etcdup.core.observed.model import Binaries
+from etcdup.core.observed.binaries import Binaries
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
@@ -18,6 +18,7 @@ from etcdup.ops.install.cache import cached_versions
 from etcdup.ops.install.command import run_without_rights
 from tests.support.elf_programs import release_of
 from tests.support.release_mirror import Mirror, serve
+from tests.support.texts import Texts
 
 UNPINNED = Version(3, 9, 1)
 with TemporaryDirectory() as _folder:
@@ -58,35 +59,41 @@ async def obtain(spec: Spec, cache: Path) -> str:
     return found["amd64"].sha256
 
 
-async def test_a_release_without_a_trusted_checksum_is_never_requested(mirror: Mirror, cache: Path) -> None:
+async def test_a_release_without_a_trusted_checksum_is_never_requested(
+    texts: Texts, mirror: Mirror, cache: Path
+) -> None:
     """The mirror could publish a checksum of its own binaries. The hint has the line to write, and where the sum is."""
     mirror.put(f"v{UNPINNED}/SHA256SUMS", f"{SHA256}  etcd-v{UNPINNED}-linux-amd64.tar.gz\n".encode())
     spec = spec_of(mirror.url)
     with pytest.raises(InstallError) as caught:
         await resolve_binaries(spec, cache, "amd64", "arm64")
-    assert "`sha256: {amd64: SHA256, arm64: SHA256}` below `install`" in caught.value.hint
-    assert f"https://github.com/etcd-io/etcd/releases/download/v{UNPINNED}/SHA256SUMS" in caught.value.hint
+    texts(caught.value, MIRROR=mirror.url)
     assert mirror.requests == []
 
 
-async def test_a_cached_archive_without_a_trusted_checksum_is_not_used(mirror: Mirror, cache: Path) -> None:
+async def test_a_cached_archive_without_a_trusted_checksum_is_not_used(
+    texts: Texts, mirror: Mirror, cache: Path
+) -> None:
     """An earlier etcdup may have downloaded it from a mirror that no operator vouches for."""
     await obtain(spec_of(mirror.url, trusted=True), cache)
     assert cached_versions(cache) == []
     with pytest.raises(InstallError) as caught:
         await resolve_binaries(spec_of("http://127.0.0.1:9", source="auto"), cache)
-    assert "cannot be compared with a trusted checksum" in caught.value.detail
+    texts(caught.value, MIRROR=mirror.url)
 
 
-async def test_the_pin_decides_on_redirects(mirror: Mirror, cache: Path, tmp_path: Path) -> None:
+async def test_the_pin_decides_on_redirects(
+    texts: Texts, mirror: Mirror, cache: Path, tmp_path: Path
+) -> None:
     """With a trusted checksum, the way of the tarball does not matter."""
     with serve(tmp_path / "other") as other:
         other.redirect = mirror.url
         assert await obtain(spec_of(other.url, trusted=True), cache) == SHA256
     with serve(tmp_path / "other") as other:
         other.redirect = mirror.root.as_uri()
-        with pytest.raises(InstallError, match="not allowed"):
+        with pytest.raises(InstallError) as caught:
             await resolve_binaries(spec_of(other.url, trusted=True), tmp_path / "empty")
+        texts(caught.value, MIRROR=other.url)
 
 
 async def test_root_runs_no_given_program(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from etcdup.remote.local import LocalHost
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.dial import dial
 from etcdup.remote.sudo import Execute, RawResult, become_root
+from tests.support.texts import Texts
 
 SECRETS = {
     "ETCDUP_SUDO_PASSWORD": "hunter2-sudo",
@@ -54,27 +55,28 @@ def test_the_command_of_the_operator_gets_no_secret_of_etcdup(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("command", "why"),
+    "command",
     [
-        ("head -c 10000000 /dev/zero", "printed more than 64 KiB"),
-        ("yes hunter2", "printed more than 64 KiB"),
-        ("sh -c 'echo hunter2; exec sleep 60'", "did not end within 0.5 s"),
-        ("sh -c 'echo hunter2; exec >&-; exec sleep 60'", "did not end within 0.5 s"),
-        ("sh -c 'sleep 60 & echo hunter2'", "did not end within 0.5 s"),
-        ("sh -c 'echo hunter2; exit 3'", "exited with status 3"),
-        ("sh -c 'echo hunter2; kill -9 $$'", "exited with status -9"),
-        ("printf 'hunter2\\0'", "printed a NUL byte"),
-        ("printf 'hunter2\\377'", "not UTF-8"),
-        ("hunter2", "No such file or directory"),
-        ("echo hunter2 '", "ValueError"),
-        ("echo hunter2\0", "ValueError"),
+        "head -c 10000000 /dev/zero",
+        "yes hunter2",
+        "sh -c 'echo hunter2; exec sleep 60'",
+        "sh -c 'echo hunter2; exec >&-; exec sleep 60'",
+        "sh -c 'sleep 60 & echo hunter2'",
+        "sh -c 'echo hunter2; exit 3'",
+        "sh -c 'echo hunter2; kill -9 $$'",
+        "printf 'hunter2\\0'",
+        "printf 'hunter2\\377'",
+        "hunter2",
+        "echo hunter2 '",
+        "echo hunter2\0",
     ],
 )
-def test_a_command_that_prints_a_secret_is_bounded(command: str, why: str, tmp_path: Path) -> None:
+def test_a_command_that_prints_a_secret_is_bounded(texts: Texts, command: str, tmp_path: Path) -> None:
     """No error has what it printed."""
     began = time.monotonic()
-    with pytest.raises(SecretCommandError, match=why) as failed:
+    with pytest.raises(SecretCommandError) as failed:
         first_line("etcd.access.password_command", command, tmp_path, timeout_s=0.5)
+    texts(failed.value)
     assert "hunter2" not in str(failed.value)
     assert time.monotonic() - began < 30
 

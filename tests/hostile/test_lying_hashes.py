@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etcdup.core.observed.model import MemberSeen
+from etcdup.core.observed.member import MemberSeen
 from etcdup.errors import RefusedError
 from etcdup.ops.maintain.repair import examine
 from etcdup.ops.world.observe import observe

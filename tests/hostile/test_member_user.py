@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.host.member_user import AS_USER, IN_FOLDER, OWN_FOLDER
+from tests.support.texts import Texts
 
 USER = "daemon"
 why_not = "" if os.geteuid() == 0 and shutil.which("setpriv") else "it needs root and setpriv"
@@ -125,11 +126,10 @@ def test_names_that_a_shell_could_misread_are_only_names(tree: Tree) -> None:
     assert canary(tree) == before
 
 
-def test_without_setpriv_nothing_is_done(tree: Tree, tmp_path: Path) -> None:
+def test_without_setpriv_nothing_is_done(texts: Texts, tree: Tree, tmp_path: Path) -> None:
     for tool in ("sh", "id", "touch"):
         (tmp_path / tool).symlink_to(shutil.which(tool) or "")
     argv = ("sh", "-c", IN_FOLDER, "script", USER, str(tree.data), "touch", "made")
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)})
-    assert done.returncode == 1
-    assert "setpriv is not installed" in done.stderr
+    texts(done)
     assert list(tree.data.iterdir()) == []

@@ -28,7 +28,8 @@ from etcdup.core.backups.change_log import KeyChange
 from etcdup.core.backups.old_keys import OldKey
 from etcdup.core.etcd.keys import PresentKey
 from etcdup.core.etcd.leases import key_prefix
-from etcdup.core.observed.model import MemberSilent, Unreachable
+from etcdup.core.observed.host import Unreachable
+from etcdup.core.observed.member import MemberSilent
 from etcdup.core.plan.plan import Plan, plan_to_json
 from etcdup.core.planner.planner import plan
 from etcdup.core.restore.restore_keys import Conflict, KeyComparison

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etcdup.core.audit.inspection import parse_inspection
 from etcdup.core.observed.connections import parse_connections
-from etcdup.core.observed.model import HostSeen
+from etcdup.core.observed.host import HostSeen
 from etcdup.core.observed.parse_probe import parse_probe
 from etcdup.core.observed.probe import probe_argv
 from etcdup.core.observed.unit_log import lines_of_starts

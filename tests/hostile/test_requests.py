@@ -12,6 +12,7 @@ from etcdup.errors import PkiError
 from etcdup.ops.certs.consumers import issue_consumer
 from etcdup.ops.pki.x509 import PrivateKey, UnusableFile, parse_csr
 from tests.ops.pki.managed_pki import NOW, THREE, issue_all
+from tests.support.texts import Texts
 
 FILE = Path("consumer.csr")
 
@@ -45,13 +46,14 @@ def test_other_keys_are_certified() -> None:
 
 
 @pytest.mark.parametrize("key", ["members/infra2/peer-key.pem", "admin-key.pem", "ca-key.pem"])
-def test_a_key_of_the_pki_is_not_certified_for_a_consumer(tmp_path: Path, key: str) -> None:
+def test_a_key_of_the_pki_is_not_certified_for_a_consumer(texts: Texts, tmp_path: Path, key: str) -> None:
     pki = issue_all(tmp_path)
     (file,) = (each for each in tmp_path.rglob("*.pem") if each.as_posix().endswith(f"/{key}"))
     own = serialization.load_pem_private_key(file.read_bytes(), None)
     assert isinstance(own, ec.EllipticCurvePrivateKey)
-    with pytest.raises(PkiError, match="certified already"):
+    with pytest.raises(PkiError) as caught:
         pki.sign_consumer("patroni", request(own), NOW)
+    texts(caught.value)
     assert not [path for path in tmp_path.rglob("*patroni*") if path.is_file()]
 
 
@@ -60,10 +62,11 @@ def test_a_consumer_renews_the_certificate_of_its_key(tmp_path: Path) -> None:
     assert pki.sign_consumer("patroni", request(key), NOW) != pki.sign_consumer("patroni", request(key), NOW)
 
 
-def test_a_consumer_does_not_get_the_user_of_a_member(tmp_path: Path) -> None:
+def test_a_consumer_does_not_get_the_user_of_a_member(texts: Texts, tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
-    with pytest.raises(PkiError, match="name of a host"):
+    with pytest.raises(PkiError) as caught:
         issue_consumer(THREE, tmp_path, pki, "infra1", NOW, csr=None, renew=False)
+    texts(caught.value)
 
 
 def test_a_consumer_that_has_the_name_of_a_host_is_renewed(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from etcdup.core.host.commands import form_commands, join_commands
 from etcdup.core.host.content import TextContent
 from etcdup.core.host.settings import settings_of, show_settings
 from etcdup.core.host.unit import start_script, unit_text
-from etcdup.core.observed.model import ListedMember
+from etcdup.core.observed.member import ListedMember
 from etcdup.core.plan.plan import Plan, plan_to_json
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.plain_value import UnsafeValue, environment_line, is_member_url

@@ -1,6 +1,6 @@
 """`python -m tests.lab up`: run a lab to try things by hand, until Ctrl-C. `drill`: run the lost-quorum guide.
 
-`prepare` builds the image of the machines, the package repository and kube-bench before the tests start.
+`prepare` builds the images of the machines, the package repository and kube-bench before the tests start.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.lab import OPER_PASSWORD, Lab, LabError, why_not
+from tests.lab.container_image import container_image
 from tests.lab.lost_quorum_drill import run_drill
 from tests.lab.package_repository import package_repository
 from tests.support.kube_bench import NoKubeBench, kube_bench_folder
@@ -48,6 +49,7 @@ def drill() -> None:
 def prepare() -> None:
     """Build what takes minutes. Without kube-bench its test says why it is skipped."""
     package_repository()
+    container_image()
     try:
         kube_bench_folder()
     except NoKubeBench as error:
@@ -68,7 +70,9 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     bring_up = verbs.add_parser("up", help="start machines and keep them until Ctrl-C")
     bring_up.add_argument("--machines", type=int, default=3, metavar="N")
-    verbs.add_parser("prepare", help="build the image of the machines, the package repository and kube-bench")
+    verbs.add_parser(
+        "prepare", help="build the images of the machines, the package repository and kube-bench"
+    )
     verbs.add_parser("drill", help="run the commands of docs/guides/lost-quorum.md on three machines")
     arguments = parser.parse_args()
     if reason := why_not():

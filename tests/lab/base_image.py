@@ -1,11 +1,14 @@
 """The Debian image of all machines: built once, kept in the cache, never changed."""
 
 import hashlib
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.lab.shell import run
 from tests.support.cache import build_once, cache_dir
-from tests.support.private_apt import KEYRING, debian_mirror
+from tests.support.private_apt import KEYRING, PrivateApt, debian_mirror
 
 SUITE = "bookworm"
 # There is no Python, because etcdup must not need it on a host. Machine.shift_clock uses libfaketime.
@@ -63,3 +66,20 @@ def _build(root: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + (file.read_text() if file.exists() else ""))
     run(["chroot", root, "/bin/sh", "-c", CONFIGURE_SCRIPT])
+
+
+def extend_base_image(root: Path, packages: tuple[str, ...], files: Mapping[str, str], script: str) -> None:
+    """Fill the folder with the base image, these packages in /root/packages, and the files. Run the script in it."""
+    run(["cp", "-a", f"{base_image()}/.", root], timeout_s=600)
+    (root / "root/packages").mkdir()
+    with TemporaryDirectory() as temporary:
+        apt = PrivateApt(Path(temporary), [SUITE], status=base_image() / "var/lib/dpkg/status")
+        apt.update()
+        for package in apt.download_with_dependencies(*packages):
+            shutil.copy(package, root / "root/packages")
+    for path, text in files.items():
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
+    run(["chroot", root, "/bin/sh", "-c", script], timeout_s=900)

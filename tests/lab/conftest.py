@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Lab, Machine, why_not
+from tests.lab.container_image import container_image
 from tests.lab.operator import Operator
 
 
@@ -35,3 +36,19 @@ def machines(lab: Lab) -> list[Machine]:
 @pytest.fixture
 def operator(lab: Lab, tmp_path: Path) -> Operator:
     return Operator(lab, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def container_lab() -> Iterator[Lab]:
+    """Return machines on which container engines work."""
+    if reason := why_not():
+        pytest.skip(f"no lab: {reason}")
+    with Lab(machines=3, image=container_image(), nests=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def container_operator(container_lab: Lab, tmp_path: Path) -> Iterator[Operator]:
+    container_lab.wait_ssh()
+    yield Operator(container_lab, tmp_path)
+    container_lab.reset_changed()

@@ -67,17 +67,19 @@ class Lab:
     """`with Lab(machines=3) as lab:` starts infra1, infra2, ... at 192.168.8.66, .67, ...; sshd is ready on all.
 
     The operator has the address 192.168.8.1. `image` is the root file system of all machines (default: the base image).
+    `nests`: a container engine works inside of the machines.
     """
 
     def __init__(
         self, machines: int = 3, *, names: Sequence[str] = (), first_address: str = "192.168.8.66",
-        image: Path | None = None,
+        image: Path | None = None, nests: bool = False,
     ) -> None:  # fmt: skip
         self.machines: list[Machine] = []
         self.http_servers: list[HttpServer] = []
         self._initial_names = list(names) or [f"infra{number + 1}" for number in range(machines)]
         self._first_address = IPv4Address(first_address)
         self._image = image
+        self._nests = nests
         self._workspace: workspace.Workspace | None = None
         self._machine_count = 0
         self._commands: list[subprocess.Popen[str]] = []
@@ -183,7 +185,7 @@ class Lab:
         address = str(self._first_address + self._machine_count)
         self._machine_count += 1
         self.workspace.keys.add_host(name, address)
-        machine = Machine(name, address, self._machine_count, self.workspace)
+        machine = Machine(name, address, self._machine_count, self.workspace, nests=self._nests)
         self.machines.append(machine)
         return machine
 

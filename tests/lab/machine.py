@@ -1,5 +1,6 @@
 """A Debian machine with systemd and sshd: a systemd-nspawn container that can lose power, network and disk."""
 
+import os
 import shlex
 import subprocess
 import time
@@ -19,6 +20,8 @@ from tests.lab.workspace import Workspace
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SIGRTMIN_PLUS_4 = "38"  # the signal on which systemd as process 1 powers off
 FILLER = ".lab-filler"
+# What container engines need inside of a machine. Control groups have no controllers there, so engines set no limits.
+NESTED = ("--system-call-filter=add_key keyctl bpf",)
 LATE_NETWORK = "lab-late-network.service"
 LATE_NETWORK_UNIT = """\
 [Unit]
@@ -36,8 +39,9 @@ WantedBy=network-online.target
 class Machine:
     """A machine of a Lab, for example `infra1` at 192.168.8.66. Methods wait for their effect, except as noted."""
 
-    def __init__(self, name: str, address: str, number: int, workspace: Workspace) -> None:
+    def __init__(self, name: str, address: str, number: int, workspace: Workspace, *, nests: bool) -> None:
         self.name = name
+        self._nests = nests
         self.address = self._first_address = address
         self.cgroup = Cgroup(f"{workspace.lab_id}/{name}")
         self._workspace = workspace
@@ -64,6 +68,7 @@ class Machine:
         with self._console.open("ab") as console, self._workspace.namespace.inside():
             self._nspawn = subprocess.Popen(
                 self.cgroup.entering(self._nspawn_argv()),
+                env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"} if self._nests else None,
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
             )  # fmt: skip
 
@@ -117,6 +122,7 @@ class Machine:
             "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe",
             f"--directory={self.root}", f"--machine={self._id}", f"--hostname={self.name}",
             f"--network-bridge={BRIDGE}", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
+            *(NESTED if self._nests else ()),
         ]  # fmt: skip
 
     def _seed(self) -> None:

@@ -73,6 +73,20 @@ class Operator:
         assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
         return done.stdout + done.stderr
 
+    def assert_nothing_to_do(self) -> None:
+        """Run an apply. It must find nothing to do, and prove each member."""
+        done = self.run("apply", "--json")
+        assert done.returncode == 0, output_of(done)
+        told = json.loads(done.stdout)
+        assert (told["outcome"], told["health"]["cluster"]) == ("nothing to do", "healthy"), output_of(done)
+
+    def assert_no_step(self) -> None:
+        """Plan. There must be no step, no unreachable host, and nothing that the operator has to do first."""
+        done = self.run("plan", "--json")
+        assert done.returncode == 0, output_of(done)
+        told = json.loads(done.stdout)
+        assert (told["steps"], told["unknown"], told["unsolved"]) == ([], [], []), output_of(done)
+
     def health(self) -> str:
         done = self.run("health")
         assert done.returncode == 0, output_of(done)

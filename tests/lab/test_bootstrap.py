@@ -21,7 +21,7 @@ def _binaries(request: pytest.FixtureRequest) -> None:
 
 def assert_survives_power_cut(operator: Operator, size: int, version: str) -> None:
     """Assert that a second apply has nothing to do, and that members and data are back after a power cut."""
-    assert "nothing to do" in operator.apply()
+    operator.assert_nothing_to_do()
     status = operator.status()
     assert [member["version"] for member in status["members"]] == [version] * size
     operator.ctl("put", "greeting", "hello")
@@ -32,7 +32,7 @@ def assert_survives_power_cut(operator: Operator, size: int, version: str) -> No
     operator.lab.wait_ssh()
     operator.wait_healthy()
     assert operator.ctl("get", "greeting", "--print-value-only").strip() == "hello"
-    assert "nothing to do" in operator.apply()
+    operator.assert_nothing_to_do()
 
 
 def path_install(version: str) -> str:
@@ -40,6 +40,7 @@ def path_install(version: str) -> str:
 
 
 @pytest.mark.parametrize("version", one_in_turn("3.7.1", "3.4.23", "3.5.33", "3.6.14"))
+@pytest.mark.in_turn(0, 5)
 def test_five_members_by_path(operator: Operator, version: str) -> None:
     operator.lab.add_machine()
     operator.lab.add_machine()
@@ -49,6 +50,7 @@ def test_five_members_by_path(operator: Operator, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["3.4.23"])
+@pytest.mark.in_turn(1, 5)
 def test_three_members_by_package(operator: Operator, version: str) -> None:
     operator.lab.serve_packages()
     operator.write(version=version, install="from: package")
@@ -62,6 +64,7 @@ def test_three_members_by_package(operator: Operator, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["3.5.33"])
+@pytest.mark.in_turn(2, 5)
 def test_three_members_as_a_sudo_user_with_a_password_through_a_jump_host(
     operator: Operator, version: str
 ) -> None:
@@ -82,10 +85,11 @@ def test_three_members_as_a_sudo_user_with_a_password_through_a_jump_host(
     for machine in others:
         machine.reconnect()
         machine.cut_off_from(operator.lab.operator_address)
-    assert "nothing to do" in operator.apply()
+    operator.assert_nothing_to_do()
 
 
 @pytest.mark.parametrize("version", ["3.7.3"])
+@pytest.mark.in_turn(3, 5)
 def test_three_members_by_release_as_a_sudo_user(operator: Operator, version: str, tmp_path: Path) -> None:
     mirror = serve_mirror(operator.lab, version, tmp_path)
     install = f"from: release, mirror: '{mirror}', sha256: {{amd64: '{release_sha256(version)}'}}"
@@ -134,6 +138,7 @@ def serve_mirror(lab: Lab, version: str, folder: Path, fault: str = "") -> str:
 
 
 @pytest.mark.parametrize("version", ["3.6.14"])
+@pytest.mark.in_turn(4, 5)
 def test_three_members_with_certificates_of_another_ca(operator: Operator, version: str) -> None:
     ca = issue_provided(operator.lab, operator.folder)
     operator.write(version=version, install=path_install(version), more=PROVIDED)
@@ -147,7 +152,7 @@ def test_three_members_with_certificates_of_another_ca(operator: Operator, versi
     print(renewed)
     assert renewed.count(" serves serial ") == 6
     assert "restart" not in renewed
-    assert "nothing to do" in operator.apply()
+    operator.assert_nothing_to_do()
 
 
 PROVIDED = "tls: {mode: provided, ca: ca.pem, cert: kubernetes.pem, key: kubernetes-key.pem}\n"

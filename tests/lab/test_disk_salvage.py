@@ -18,6 +18,7 @@ FENCED = ("recover", "--fenced", "infra2", "--fenced", "infra3")
 SALVAGED = "/var/lib/etcd.salvage"
 
 
+@pytest.mark.in_turn(1, 2)
 def test_recover_salvages_the_data_of_the_only_host_that_boots_again(operator: Operator) -> None:
     infra1, *others = operator.lab.machines
     operator.write(version=VERSION, install=path_install(VERSION))

@@ -70,8 +70,9 @@ LOGINS = (
     ),
 )
 # What hosts print at each login: .bashrc, sshrc, and lines that look like the output of the probe and of the lock.
+# The umask of the login changes no mode of a directory that etcdup makes.
 GREETINGS = {
-    "infra1": "sed -i '1i echo Authorised use only; echo again; echo err >&2' /root/.bashrc",
+    "infra1": "sed -i '1i umask 077; echo Authorised use only; echo again; echo err >&2' /root/.bashrc",
     "infra2": "printf 'echo @machine\\necho @ready\\necho locked\\n' >/etc/ssh/sshrc",
     "infra3": "sed -i '1i printf locked' /root/.bashrc",
 }
@@ -132,6 +133,12 @@ PATHS = (
         "umount /opt",
         ("infra2", "/opt/etcd cannot be written", "read-only"),
     ),
+    Recipe(
+        "a directory of the same file system, mounted read-only",
+        "mkdir /opt/etcd; mount --bind /opt/etcd /opt/etcd; mount -o remount,ro,bind /opt/etcd",
+        "umount /opt/etcd; rmdir /opt/etcd",
+        ("infra2", "a read-only file system is mounted on /opt/etcd", "mount -o remount,rw /opt/etcd"),
+    ),
 )
 
 
@@ -166,6 +173,24 @@ UNFIT = (
         ("infra2", "/opt/etcd is not a directory"),
     ),
     Recipe(
+        "a user etcd with the rights of root",
+        "useradd --non-unique --uid 0 --gid 0 etcd",
+        "sed -i '/^etcd:/d' /etc/passwd /etc/shadow",
+        ("infra2: user etcd has the UID 0", "/etc/passwd on infra2"),
+    ),
+    Recipe(
+        "a user etcd with the UID of another user",
+        "useradd svc; useradd --non-unique --uid $(id -u svc) etcd",
+        "userdel -f etcd; userdel -f svc",
+        ("infra2: the users etcd and svc have the same UID", "usermod -u UID etcd"),
+    ),
+    Recipe(
+        "a file of users that cannot be written",
+        "mount --bind /etc/passwd /etc/passwd; mount -o remount,ro,bind /etc/passwd",
+        "umount /etc/passwd",
+        ("infra2: there is no user etcd, and /etc/passwd cannot be written", "chattr -i /etc/passwd"),
+    ),
+    Recipe(
         "a firewall between peers",
         # Answers from the port are dropped, as a firewall would drop the requests.
         "ip rule add ipproto 6 sport 2380 blackhole",
@@ -188,6 +213,33 @@ UNFIT = (
 )
 
 
+# On a member that is stopped.
+STOPPED = (
+    Recipe(
+        "data that root copied back",
+        "systemctl stop etcd; chown -R root:root /var/lib/etcd",
+        "chown -R etcd:etcd /var/lib/etcd",
+        (
+            "infra2: user etcd cannot write the data",
+            "belongs to root:root",
+            "chown -R etcd:etcd /var/lib/etcd",
+        ),
+    ),
+    Recipe(
+        "data that is mounted read-only",
+        "mount --bind /var/lib/etcd /var/lib/etcd; mount -o remount,ro,bind /var/lib/etcd",
+        "umount /var/lib/etcd",
+        ("infra2: /var/lib/etcd cannot be written", "remount,rw"),
+    ),
+    Recipe(
+        "a marker that was deleted",
+        "mv /etc/etcd/etcdup.json /root",
+        "mv /root/etcdup.json /etc/etcd",
+        ("infra2: the marker /etc/etcd/etcdup.json is missing", "from another host"),
+    ),
+)
+
+
 @pytest.mark.in_turn(3, 5)
 def test_programs_ports_and_settings_from_outside(operator: Operator, lab: Lab) -> None:
     operator.write(install=path_install(VERSION))
@@ -203,7 +255,7 @@ def test_programs_ports_and_settings_from_outside(operator: Operator, lab: Lab) 
     assert "does not reach" not in operator.run("check").stdout
     # A drop-in that is made later is named, and restarts nothing.
     machine = lab["infra2"]
-    machine.run(UNFIT[3].make + "; systemctl daemon-reload")
+    machine.run(UNFIT[-2].make + "; systemctl daemon-reload")
     operator.file.write_text(operator.file.read_text() + "etcd: {quota: 4GiB}\n")
     operator.apply()
     started = machine.run("systemctl show etcd.service --property=InvocationID").stdout
@@ -213,6 +265,10 @@ def test_programs_ports_and_settings_from_outside(operator: Operator, lab: Lab) 
     assert "settings-from-outside" in operator.run("check", "--json").stdout
     operator.apply()
     assert machine.run("systemctl show etcd.service --property=InvocationID").stdout == started
+    machine.run(UNFIT[-2].undo + "; systemctl daemon-reload")
+    for recipe in STOPPED:
+        expect_refusal(operator, recipe)
+    operator.apply()
 
 
 @pytest.mark.in_turn(4, 5)

@@ -55,7 +55,7 @@ def finish_apply(operator: Operator) -> None:
     """Assert that the next apply ends as one that was never killed."""
     output = operator.apply()
     assert output.count(HEALTHY) == 1
-    assert "nothing to do" in operator.apply()
+    operator.assert_nothing_to_do()
     for machine in operator.lab:
         assert json.loads(machine.read("/etc/etcd/etcdup.json"))["formed"] is True
         assert machine.run(f"find /opt/etcd /etc/etcd /run/etcdup {UNFINISHED}").stdout == ""

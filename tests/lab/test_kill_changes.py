@@ -56,7 +56,7 @@ def no_lost_writes(operator: Operator) -> Iterator[None]:
         report = load.report()
     assert report.lost == report.unexpected == ()
     assert report.violation is None
-    assert "nothing to do" in operator.apply()
+    operator.assert_nothing_to_do()
 
 
 def kill_at_each(operator: Operator, steps: Sequence[str]) -> None:

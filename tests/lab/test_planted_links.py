@@ -43,6 +43,7 @@ CANARIES = (
 )
 
 
+@pytest.mark.in_turn(1, 2)
 def test_links_of_user_etcd_change_nothing_of_root(operator: Operator) -> None:
     machines = operator.lab.machines
     for machine in machines:

@@ -33,7 +33,7 @@ def test_a_cluster_forms_on_machines_that_booted_a_moment_ago(operator: Operator
     write_spec(operator)
     operator.lab.reset()
     operator.apply()
-    assert "nothing to do" in operator.apply()
+    operator.assert_nothing_to_do()
 
 
 @pytest.mark.in_turn(0, 2)
@@ -50,7 +50,7 @@ def test_apply_waits_for_a_network_that_is_late(operator: Operator) -> None:
     (member,) = [each for each in operator.status()["members"] if each["name"] == late.name]
     assert "systemd waits for network-online.target" in member["why"], member
     assert waiting_text(late) in operator.apply()
-    assert "nothing to do" in operator.apply()
+    operator.assert_nothing_to_do()
 
 
 @pytest.mark.parametrize(
@@ -77,4 +77,4 @@ def test_a_member_that_fails_on_a_new_version_is_taken_back(operator: Operator, 
     write_spec(operator)
     operator.apply()
     assert [member["version"] for member in operator.status()["members"]] == [VERSION] * 3
-    assert "nothing to do" in operator.apply()
+    operator.assert_nothing_to_do()

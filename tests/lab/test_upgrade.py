@@ -23,6 +23,7 @@ def _binaries() -> None:
 
 
 @pytest.mark.alone
+@pytest.mark.in_turn(1, 4)
 def test_upgrades_and_downgrades_over_all_minors_lose_no_key(operator: Operator) -> None:
     names = {machine.name for machine in operator.lab}
     operator.write(version=VERSION_PATH[0], install=path_install(VERSION_PATH[0]))
@@ -39,7 +40,7 @@ def test_upgrades_and_downgrades_over_all_minors_lose_no_key(operator: Operator)
     report.assert_clean(restarted=names)
     snapshots = sorted(path.name for path in (operator.folder / "backups").glob("*.db"))
     assert len(snapshots) == len(VERSION_PATH) - 1, "one snapshot before each change of the minor version"
-    assert "nothing to do" in operator.apply()
+    operator.assert_nothing_to_do()
 
 
 def test_an_upgrade_from_a_too_old_patch_version_is_refused(operator: Operator) -> None:
@@ -53,6 +54,7 @@ def test_an_upgrade_from_a_too_old_patch_version_is_refused(operator: Operator) 
     assert {member["version"] for member in operator.status()["members"]} == {"3.5.16"}
 
 
+@pytest.mark.in_turn(0, 2)
 def test_an_upgrade_is_completed_after_five_kills_and_two_crashes(operator: Operator) -> None:
     operator.write(version="3.5.33", install=path_install("3.5.33"))
     operator.apply()
@@ -67,7 +69,7 @@ def test_an_upgrade_is_completed_after_five_kills_and_two_crashes(operator: Oper
     assert report.lost == report.unexpected == ()
     assert [member["version"] for member in operator.status()["members"]] == ["3.6.14"] * 3
     assert read_all_keys(operator) == before
-    assert "nothing to do" in operator.apply()
+    operator.assert_nothing_to_do()
 
 
 def put_keys(operator: Operator) -> None:

@@ -1,17 +1,21 @@
-"""Real clusters for the tests in this folder. Each test file uses one cluster of each version."""
+"""Real clusters for the tests in this folder.
+
+Each test file uses one cluster: `make test` that of one version, and `make test-full` those of all versions.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 
 VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(scope="module", params=one_in_turn(*VERSIONS))
 def etcd_version(request: pytest.FixtureRequest) -> str:
     version = str(request.param)
     if reason := why_not(version):

@@ -2,7 +2,7 @@
 
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.ops.pki.open import open_pki
-from etcdup.ops.world.open import MemberClients
+from etcdup.ops.world.member_clients import MemberClients
 from etcdup.remote.etcd.grpc_client import Credentials
 from etcdup.remote.local import LocalHost
 from tests.support.etcd_cluster import CLIENT_PORT, EtcdCluster

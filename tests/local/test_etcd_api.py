@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.observed.model import ListedMember, MemberSeen
+from etcdup.core.observed.member import ListedMember, MemberSeen
 from etcdup.remote.etcd.errors import (
     AuthRequired,
     EtcdRefused,
@@ -22,6 +22,7 @@ from etcdup.remote.etcd.errors import (
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 from tests.support.etcd_wait import wait_for_status
+from tests.support.texts import Texts
 
 S = 10.0  # more than any call here needs
 
@@ -139,25 +140,27 @@ async def test_a_snapshot_can_be_ended_early(cluster: EtcdCluster) -> None:
         assert await client.status(timeout_s=S)
 
 
-async def test_a_member_that_dies_ends_a_snapshot(cluster: EtcdCluster) -> None:
+async def test_a_member_that_dies_ends_a_snapshot(texts: Texts, cluster: EtcdCluster) -> None:
     async with cluster.client("m2") as client:
         for number in range(24):  # more than fits into the buffers
             await client.put(b"large/%d" % number, os.urandom(1 << 20), timeout_s=S)
         parts = client.snapshot(timeout_s=S)
         assert await anext(parts)
         cluster.members["m2"].stop(signal.SIGKILL)
-        with pytest.raises(EtcdUnavailable, match="was closed"):
+        with pytest.raises(EtcdUnavailable) as caught:
             async for _ in parts:
                 pass
+    texts(caught.value.message)
     cluster.start("m2")
     cluster.wait_healthy()
 
 
-async def test_a_silent_member_ends_a_snapshot(cluster: EtcdCluster) -> None:
+async def test_a_silent_member_ends_a_snapshot(texts: Texts, cluster: EtcdCluster) -> None:
     with cluster.members["m2"].paused():
         async with cluster.client("m2") as client:
-            with pytest.raises(EtcdTimeout, match=r"m2: no part of the snapshot arrived for 0\.5 s"):
+            with pytest.raises(EtcdTimeout) as caught:
                 await anext(client.snapshot(timeout_s=0.5))
+    texts(caught.value.message)
     cluster.wait_healthy()
 
 

@@ -14,6 +14,7 @@ from etcdup.remote.etcd.grpc_client import Credentials
 from tests.support.etcd_certs import Authority, Pair
 from tests.support.etcd_cluster import CLIENT_PORT, IPV6_OF_ALL, EtcdCluster
 from tests.support.etcd_wait import wait_for_status
+from tests.support.texts import Texts
 
 S = 10.0
 
@@ -74,24 +75,21 @@ async def forwarding(address: str) -> AsyncIterator[int]:
 
 
 @pytest.mark.parametrize("name", ["another", "test CA"])
-async def test_a_member_of_another_authority(cluster: EtcdCluster, name: str) -> None:
+async def test_a_member_of_another_authority(texts: Texts, cluster: EtcdCluster, name: str) -> None:
     """A CA with another name, or a new CA with the same name and another key."""
     error = await expect_error(cluster, ca=Authority(name).pem)
     assert isinstance(error, EtcdUntrusted)
-    assert (
-        error.message == "m1: the server certificate was signed by a CA that is not in the CA file of etcdup"
-    )
-    assert error.hint
+    texts([each for each in (error.message, error.hint) if each])
 
 
 @pytest.mark.parametrize("name", ["127.77.255.9", "2001:db8::78", "another.example"])
-async def test_a_certificate_for_another_address(cluster: EtcdCluster, name: str) -> None:
+async def test_a_certificate_for_another_address(texts: Texts, cluster: EtcdCluster, name: str) -> None:
     error = await expect_error(cluster, server_name=name)
     assert isinstance(error, EtcdUntrusted)
-    assert "does not contain the address" in error.message
+    texts([each for each in (error.message, error.hint) if each])
 
 
-async def test_a_member_whose_certificate_has_expired(cluster: EtcdCluster) -> None:
+async def test_a_member_whose_certificate_has_expired(texts: Texts, cluster: EtcdCluster) -> None:
     member = cluster.members["m1"]
     good = Pair((member.folder / "server.pem").read_bytes(), (member.folder / "server-key.pem").read_bytes())
     cluster.authority.issue("m1", [member.address], days=-1).write(member.folder, "server")
@@ -100,8 +98,7 @@ async def test_a_member_whose_certificate_has_expired(cluster: EtcdCluster) -> N
     finally:
         good.write(member.folder, "server")
     assert isinstance(error, EtcdUntrusted)
-    assert error.message == "m1: the server certificate has expired"
-    assert "certs renew" in error.hint
+    texts([each for each in (error.message, error.hint) if each])
     async with cluster.client(
         "m1"
     ) as client:  # rule 12: etcd reads the restored certificate without a restart
@@ -109,12 +106,14 @@ async def test_a_member_whose_certificate_has_expired(cluster: EtcdCluster) -> N
 
 
 @pytest.mark.parametrize("which", ["expired", "of another authority"])
-async def test_a_client_certificate_that_the_member_does_not_accept(cluster: EtcdCluster, which: str) -> None:
+async def test_a_client_certificate_that_the_member_does_not_accept(
+    texts: Texts, cluster: EtcdCluster, which: str
+) -> None:
     signer = cluster.authority if which == "expired" else Authority("another")
     pair = signer.issue("root", days=-1 if which == "expired" else 7)
     error = await expect_error(cluster, cert=pair.cert, key=pair.key)
     assert isinstance(error, EtcdUntrusted)
-    assert "does not accept the client certificate of etcdup" in error.message
+    texts([each for each in (error.message, error.hint) if each])
 
 
 async def test_no_client_certificate(cluster: EtcdCluster) -> None:
@@ -123,16 +122,16 @@ async def test_no_client_certificate(cluster: EtcdCluster) -> None:
 
 
 @pytest.mark.parametrize("broken", ["cert", "key", "ca"])
-async def test_files_that_are_no_certificates(cluster: EtcdCluster, broken: str) -> None:
+async def test_files_that_are_no_certificates(texts: Texts, cluster: EtcdCluster, broken: str) -> None:
     error = await expect_error(cluster, target="", server_name="", **{broken: b"no PEM"})
     assert isinstance(error, EtcdUntrusted)
-    assert "damaged, or do not match" in error.message
-    assert "no PEM" not in error.message + error.detail
+    texts([each for each in (error.message, error.hint) if each])
+    assert "PEM" not in error.detail
 
 
-async def test_a_key_of_another_certificate(cluster: EtcdCluster) -> None:
+async def test_a_key_of_another_certificate(texts: Texts, cluster: EtcdCluster) -> None:
     error = await expect_error(cluster, key=cluster.authority.issue("root").key)
-    assert "damaged, or do not match" in error.message
+    texts([each for each in (error.message, error.hint) if each])
 
 
 async def test_a_closed_port(cluster: EtcdCluster) -> None:
@@ -141,31 +140,32 @@ async def test_a_closed_port(cluster: EtcdCluster) -> None:
     assert error.message == "m1: no program listens on the client port"
 
 
-async def test_a_forwarded_port_without_etcd_behind_it(cluster: EtcdCluster) -> None:
+async def test_a_forwarded_port_without_etcd_behind_it(texts: Texts, cluster: EtcdCluster) -> None:
     async with listening(b"") as target:
         error = await expect_error(cluster, target=target)
     assert type(error) is EtcdUnavailable
-    assert "was closed" in error.message
+    texts([each for each in (error.message, error.hint) if each])
 
 
-async def test_a_port_without_tls(cluster: EtcdCluster) -> None:
+async def test_a_port_without_tls(texts: Texts, cluster: EtcdCluster) -> None:
     async with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as target:
         error = await expect_error(cluster, target=target)
     assert isinstance(error, EtcdUntrusted)
-    assert "does not use TLS" in error.message
+    texts([each for each in (error.message, error.hint) if each])
 
 
-async def test_an_unknown_host_name(cluster: EtcdCluster) -> None:
+async def test_an_unknown_host_name(texts: Texts, cluster: EtcdCluster) -> None:
     error = await expect_error(cluster, target="unknown.invalid:2379")
     assert type(error) is EtcdUnavailable
-    assert "cannot be resolved" in error.message
+    texts([each for each in (error.message, error.hint) if each])
 
 
-async def test_a_frozen_member(cluster: EtcdCluster) -> None:
+async def test_a_frozen_member(texts: Texts, cluster: EtcdCluster) -> None:
     with cluster.members["m1"].paused():
         async with cluster.client("m1") as client:
-            with pytest.raises(EtcdTimeout, match=r"m1: no answer within 0\.5 s"):
+            with pytest.raises(EtcdTimeout) as caught:
                 await client.status(timeout_s=0.5)
+    texts(caught.value.message)
     cluster.wait_healthy()
 
 
@@ -185,7 +185,7 @@ async def test_one_client_survives_a_restart_of_its_member(cluster: EtcdCluster)
     async with cluster.client("m1") as client:
         await client.status(timeout_s=S)
         member.stop()
-        with pytest.raises(EtcdUnavailable, match="client port"):
+        with pytest.raises(EtcdUnavailable):
             await client.status(timeout_s=S)
         cluster.start("m1")
         cluster.wait_healthy("m1")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from etcdup.core.observed.model import ListedMember
+from etcdup.core.observed.member import ListedMember
 from etcdup.remote.etcd.errors import EtcdRefused, LearnerUnsupported
 from etcdup.remote.etcd.grpc_client import Etcd
 from tests.support.etcd_cluster import EtcdCluster

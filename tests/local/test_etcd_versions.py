@@ -3,6 +3,7 @@ on these facts."""
 
 import asyncio
 import contextlib
+import re
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.host.settings import settings_of
-from etcdup.core.observed.model import MemberSeen
+from etcdup.core.observed.member import MemberSeen
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.load import load
 from etcdup.errors import EtcdupError
@@ -30,8 +31,10 @@ from etcdup.ops.versions.versions import (
 )
 from etcdup.remote.etcd.errors import EtcdRefused, EtcdTimeout
 from etcdup.remote.etcd.grpc_client import Etcd
+from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
+from tests.support.texts import Texts
 
 pytestmark = pytest.mark.apart
 
@@ -121,6 +124,7 @@ async def check_v2store(cluster: EtcdCluster, name: str, by: str = "3.5.33") -> 
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
+@pytest.mark.in_turn(0, 2)
 async def test_the_whole_way_up_and_down(tmp_path: Path) -> None:
     """From 3.4.23 to 3.7.1 and back to 3.5.33, with etcdup's settings of each version. No data is lost."""
     prefixes = []
@@ -170,11 +174,11 @@ async def clear_v2_requests(cluster: EtcdCluster, clients: dict[str, Etcd]) -> N
 
 @pytest.mark.parametrize(
     ("old", "new", "log_text"),
-    [
+    one_in_turn(
         ("3.4.23", "3.5.33", "invalid downgrade; server version is lower than determined cluster version"),
         ("3.5.33", "3.6.14", "invalid downgrade; server version is lower than determined cluster version"),
         ("3.6.14", "3.7.1", r"version \"3.7.0\" is not supported"),
-    ],
+    ),
 )
 async def test_members_can_go_back_until_the_last_one_has_the_new_version(
     old: str, new: str, log_text: str, tmp_path: Path
@@ -246,6 +250,7 @@ async def test_etcd_ends_a_downgrade_by_itself(tmp_path: Path) -> None:
         assert {seen.storage_version for seen in await read_statuses(clients)} == {"3.6.0"}
 
 
+@pytest.mark.in_turn(1, 2)
 async def test_a_downgraded_cluster_can_be_upgraded_again(tmp_path: Path) -> None:
     """Through the oldest 3.5 of Debian, without a wait.
 
@@ -299,7 +304,7 @@ async def test_3_5_removes_members_if_nothing_was_written_after_they_were_added(
         assert ("Removing zombie member from v3store" in cluster.members["m2"].log) != written
 
 
-async def test_a_member_with_other_data_is_found(tmp_path: Path) -> None:
+async def test_a_member_with_other_data_is_found(texts: Texts, tmp_path: Path) -> None:
     """Three clusters of one member, as three members of one cluster of which one has other data."""
     async with contextlib.AsyncExitStack() as stack:
         clients = {}
@@ -314,37 +319,38 @@ async def test_a_member_with_other_data_is_found(tmp_path: Path) -> None:
         for client in alike.values():
             await client.put(b"k", b"3", timeout_s=S)
         await clients["c"].compact(2, timeout_s=S)
-        with pytest.raises(EtcdupError, match=r"within 1 s: the members have different compact revisions"):
+        with pytest.raises(EtcdupError) as caught:
             await compare_hashes(alike, clock=CLOCK, timeout_s=1)
+        texts(caught.value)
 
 
-async def test_each_wait_has_a_timeout(tmp_path: Path) -> None:
+async def test_each_wait_has_a_timeout(texts: Texts, tmp_path: Path) -> None:
     async with members_of("3.6.14", tmp_path, 1) as (cluster, clients):
-        with pytest.raises(
-            EtcdupError, match=r"the cluster version did not become 3\.7 within 0\.5 s"
-        ) as caught:
+        with pytest.raises(EtcdupError) as caught:
             await wait_for_cluster_version(clients, "3.7", clock=CLOCK, timeout_s=0.5)
-        assert caught.value.detail == "m1: it reports cluster version 3.6"
-        with pytest.raises(EtcdupError, match=r"the storage version did not become 3\.4 within 0\.5 s"):
+        texts(caught.value)
+        with pytest.raises(EtcdupError) as caught:
             await wait_for_storage_version(clients, "3.4", clock=CLOCK, timeout_s=0.5)
-        for status, output, why in (
-            (1, "Error: detected custom content in v2store", r"cannot be upgraded to 3\.6"),
-            (1, "Error: crc mismatch", "cannot read this member's data"),
-            (127, "setpriv: failed to execute /opt/etcd/3.5.33/etcdutl", "cannot be started on this host"),
+        texts(caught.value)
+        for status, output in (
+            (1, "Error: detected custom content in v2store"),
+            (1, "Error: crc mismatch"),
+            (127, "setpriv: failed to execute /opt/etcd/3.5.33/etcdutl"),
         ):
-            with pytest.raises(EtcdupError, match=why) as caught:
+            with pytest.raises(EtcdupError) as caught:
                 await ensure_no_v2_data(
                     partial(return_answer, status, output),
                     partial(append_empty_entries, clients, 1, clock=CLOCK),
                     clock=CLOCK,
                 )
-            assert caught.value.detail == output
-        with pytest.raises(EtcdupError, match=r"entries were written to the log within 0\.1 s"):
+            texts(caught.value)
+        with pytest.raises(EtcdupError) as caught:
             await append_empty_entries(clients, 100_000, clock=CLOCK, timeout_s=0.1)
+        texts(re.sub(r"\d+ of", "N of", caught.value.message))
         cluster.members["m1"].stop()
-        with pytest.raises(EtcdupError, match="within 0 s") as caught:
+        with pytest.raises(EtcdupError) as caught:
             await wait_for_downgrade_end(clients, clock=CLOCK, timeout_s=0)
-        assert "no program listens on the client port" in caught.value.detail
+        texts([caught.value.message, caught.value.detail])
 
 
 async def return_answer(status: int, output: str) -> tuple[int, str]:

@@ -1,7 +1,11 @@
-"""Real etcd of each minor starts on files that etcdup writes, with the keys and the hash of the revision."""
+"""Real etcd of each minor starts on files that etcdup writes, with the keys and the hash of the revision.
+
+`bbolt check` reports nothing about these files, and nothing about the databases of the members afterwards.
+"""
 
 import json
 import random
+from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -10,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from etcdup.core.backups.old_keys import find_rows, read_rows
 from etcdup.core.backups.rewind import available_revisions
 from etcdup.core.maintain.space import measure_space
 from etcdup.errors import RefusedError
@@ -18,12 +23,18 @@ from etcdup.ops.backups.snapshot import save_snapshot
 from etcdup.ops.backups.snapshot_file import open_database
 from etcdup.remote.etcd.client import KvHash
 from etcdup.remote.etcd.grpc_client import Etcd
+from etcdup.remote.etcd.grpc_library import pb
+from tests.support.bbolt_check import bbolt_check
+from tests.support.etcd_binaries import why_no_bbolt
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster, run_tool
 from tests.support.loopback_networks import own_network
+
+pytestmark = pytest.mark.skipif(bool(why_no_bbolt()), reason=str(why_no_bbolt()))
 
 S = 60.0
 CHANGES = 150
 BUMP = 1_000_000
+HISTORY, FIFTY = 300, 50
 # Around the borders of a page, and close to the largest request.
 SIZES = (0, 1, 20, 300, 3650, 4000, 4090, 9000, 1_400_000)
 
@@ -94,6 +105,7 @@ def restored(binaries: Path, folder: Path, snapshot: Path, *options: str) -> Ite
             yield cluster
         finally:
             cluster.stop()
+        bbolt_check(member.folder / "data/member/snap/db")
 
 
 @asynccontextmanager
@@ -116,7 +128,8 @@ async def test_a_file_of_a_revision_is_the_cluster_of_that_time(
         for revision, keys in live.keys.items():
             target = tmp_path / f"at-{revision}.db"
             await rewrite_snapshot(live.snapshot, target, revision)
-            # etcd checks all pages of the file as `bbolt check` does.
+            bbolt_check(target)
+            # The tool of etcd checks all pages of the file too.
             status = json.loads(run_tool(binaries, "snapshot", "status", str(target), "-w", "json"))
             assert (status["revision"] <= revision, status["totalKey"] > 0) == (True, True)
             with restored(binaries, tmp_path / f"member-{revision}", target) as cluster:
@@ -148,11 +161,67 @@ async def test_a_file_of_a_revision_is_the_cluster_of_that_time(
                 assert use.whole.keys == len(live.keys[live.leased])
 
 
+async def change_at_random(cluster: EtcdCluster, client: Etcd, chosen: random.Random) -> None:
+    """Put, delete, delete a range, write several keys in one transaction, and grant and revoke leases."""
+    leases: list[str] = []
+    for number in range(HISTORY):
+        keys = [f"/{chosen.choice('abc')}/{each}".encode() for each in chosen.sample(range(30), 3)]
+        value = b"%d" % number + b"x" * chosen.choice(SIZES[:-1])
+        kind = chosen.choices(
+            ("put", "delete", "range", "transaction", "lease", "revoke"), (12, 3, 1, 4, 1, 1)
+        )[0]
+        match kind:
+            case "put":
+                await client.put(keys[0], value, timeout_s=S)
+            case "delete":
+                await client.delete(keys[0], timeout_s=S)
+            case "range":
+                cluster.etcdctl("m1", "del", "--prefix", keys[0].decode()[:4])
+            case "transaction":
+                puts = [pb.RequestOp(request_put=pb.PutRequest(key=key, value=value)) for key in keys]
+                await client._call(client._kv.Txn, pb.TxnRequest(success=puts), S)
+            case "lease":
+                leases.append(cluster.etcdctl("m1", "lease", "grant", "600").split()[1])
+                cluster.etcdctl("m1", "put", f"--lease={leases[-1]}", keys[0].decode(), "leased")
+            case "revoke" if leases:
+                cluster.etcdctl("m1", "lease", "revoke", leases.pop())
+        if number == HISTORY // 3:
+            await client.compact(await client.revision(timeout_s=S), timeout_s=S)
+
+
+async def test_fifty_random_revisions_have_the_keys_of_their_time(binaries: Path, tmp_path: Path) -> None:
+    """Each key, value and lease is what a range at that revision returned."""
+    chosen = random.Random(FIFTY)
+    with etcd_cluster(binaries, tmp_path, 1) as cluster:
+        async with cluster.client("m1") as client:
+            await change_at_random(cluster, client, chosen)
+            head = await client.revision(timeout_s=S)
+            snapshot = await save_snapshot(client, tmp_path, "source.db", report=print)
+            with open_database(snapshot) as bolt:
+                first, last = available_revisions(bolt)
+            assert last == head
+            wanted = chosen.sample(range(first, head + 1), FIFTY)
+            live = {revision: keys_of(cluster, revision) for revision in wanted}
+    for revision, keys in live.items():
+        target = tmp_path / f"at-{revision}.db"
+        await rewrite_snapshot(snapshot, target, revision)
+        bbolt_check(target)
+        with open_database(target) as bolt:
+            rows = find_rows(bolt, head, b"")
+            assert rows is not None
+            found = {old.key: (old.value, old.lease) for old in read_rows(bolt, rows)}
+        target.unlink()
+        assert found == {
+            b64decode(each["key"]): (b64decode(each.get("value", "")), each.get("lease", 0)) for each in keys
+        }
+
+
 async def test_a_compacted_copy_is_the_same_cluster(binaries: Path, tmp_path: Path) -> None:
     async with prepared(binaries, tmp_path) as live:
         target, head = tmp_path / "smaller.db", max(live.keys)
         await rewrite_snapshot(live.snapshot, target)
         assert target.stat().st_size < live.snapshot.stat().st_size
+        bbolt_check(target)
         with restored(binaries, tmp_path / "member", target) as cluster:
             async with cluster.client("m1") as client:
                 assert await client.hash_kv(head, timeout_s=S) == live.hashes[head]

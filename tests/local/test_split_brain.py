@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 
@@ -18,7 +19,7 @@ END_S = 60.0
 OTHERS = ("m2", "m3")
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", one_in_turn(*VERSIONS))
 async def test_two_old_members_and_the_survivor_both_accept_writes(version: str, tmp_path: Path) -> None:
     if reason := why_not(version):
         pytest.skip(reason)

@@ -15,6 +15,7 @@ from etcdup.core.host.startup_fence import FENCE_PREFIX
 from etcdup.core.host.unit import start_script
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.load import load
+from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_certs import Authority
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
@@ -98,7 +99,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(scope="module", params=one_in_turn(*VERSIONS))
 def version(request: pytest.FixtureRequest) -> str:
     if reason := why_not(request.param):
         pytest.skip(reason)

@@ -14,6 +14,7 @@ import pytest
 
 from etcdup.core.etcd.wal import LastEntry, LogEnd, commit_record, parse_log_end
 from etcdup.remote.etcd.errors import EtcdRpcError
+from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 
@@ -22,7 +23,7 @@ VERSIONS = ("3.4.23", "3.7.1")
 S = 10.0
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=one_in_turn(*VERSIONS))
 def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdCluster]:
     if reason := why_not(request.param):
         pytest.skip(reason)
@@ -78,7 +79,7 @@ def assert_torn_end_ignored(file: bytes) -> None:
     torn = bytearray(file)
     torn[whole.size - 8 : whole.size] = b"\xff" * 8
     assert parse_log_end(bytes(torn)) == ends[-2]
-    with pytest.raises(ValueError, match="does not begin"):
+    with pytest.raises(ValueError):
         parse_log_end(b"\0" * 4096)
 
 

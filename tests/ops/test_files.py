@@ -17,6 +17,7 @@ from etcdup.ops.files import (
     temporary_file,
     write_file,
 )
+from tests.support.texts import Texts
 
 
 def names(folder: Path) -> list[str]:
@@ -31,7 +32,9 @@ def test_write_file_replaces_the_content_and_the_mode(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
-def test_a_write_that_fails_keeps_the_previous_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_keeps_the_previous_file(
+    texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     write_file(path, b"old", 0o600)
 
@@ -39,8 +42,9 @@ def test_a_write_that_fails_keeps_the_previous_file(tmp_path: Path, monkeypatch:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError) as caught:
         write_file(path, b"new", 0o600)
+    texts(caught.value)
     assert (path.read_bytes(), names(tmp_path)) == (b"old", ["file"])
 
 
@@ -93,7 +97,9 @@ def test_partial_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     assert names(tmp_path) == sorted(path.name for path in kept)
 
 
-def test_a_folder_without_fsync_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_fsync_is_accepted(
+    texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FAT and some network file systems have no fsync for folders. Other errors are raised."""
     for number in (errno.EINVAL, errno.EIO):
 
@@ -104,8 +110,9 @@ def test_a_folder_without_fsync_is_accepted(tmp_path: Path, monkeypatch: pytest.
         if number == errno.EINVAL:
             sync_folder(tmp_path)
         else:
-            with pytest.raises(OSError, match="Input/output error"):
+            with pytest.raises(OSError) as caught:
                 sync_folder(tmp_path)
+            texts(caught.value)
 
 
 def test_a_second_descriptor_does_not_get_the_lock(tmp_path: Path) -> None:

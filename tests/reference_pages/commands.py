@@ -19,13 +19,14 @@ else to stderr. See also [exit codes](exit-codes.md) and [JSON](json.md).
 |---|---|
 | `ETCDUP_FILE` | The path of cluster.yaml, if there is no `-f`. |
 | `ETCDUP_SUDO_PASSWORD` | The sudo password. Without it etcdup asks. |
-| `ETCDUP_SUDO_PASSWORD_HOST` | The sudo password of one host: `ETCDUP_SUDO_PASSWORD_INFRA_1` for infra-1. |
+| `ETCDUP_SUDO_PASSWORD_<NAME>` | The sudo password of one host: `ETCDUP_SUDO_PASSWORD_INFRA_1` for infra-1. |
 | `ETCDUP_SSH_PASSPHRASE` | The passphrase of the SSH key. Without it etcdup asks. |
 | `ETCDUP_CA_PASSPHRASE` | The passphrase of the CA key. See `tls.passphrase_command`. |
 | `ETCDUP_BACKUP_IDENTITY` | The file with the private key of encrypted backups, if there is no `--identity`. |
 | `ETCDUP_CACHE` | The directory of downloaded binaries. Default: `~/.cache/etcdup`. |
 | `ETCDUP_DEBUG` | With any value, an error also prints its traceback. |
 | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` | Credentials for S3. Without them, `~/.aws/credentials` is read. |
+| `AWS_UNSIGNED_PAYLOAD` | `false` if the policy of the bucket requires signatures of the content. |
 """
 
 
@@ -79,5 +80,14 @@ def _command_parts(
 
 
 def _help_text(command: click.Command) -> str:
-    paragraphs = cleandoc(command.help or "").replace("\b\n", "").split("\n\n")
-    return "\n\n".join(map(filled, paragraphs)) + "\n"
+    return "\n\n".join(map(_paragraph, cleandoc(command.help or "").split("\n\n"))) + "\n"
+
+
+def _paragraph(text: str) -> str:
+    """Return a paragraph of a help text. After the mark of click, each line stays a line of its own."""
+    if not text.startswith("\b\n"):
+        return filled(text)
+    first, *lines = text.splitlines()[1:]
+    if not first.endswith(":"):
+        return "\n".join(f"    {line.strip()}" for line in (first, *lines))
+    return "\n".join((first, "", *(f"    {line.strip()}" for line in lines)))

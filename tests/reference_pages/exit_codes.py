@@ -11,8 +11,9 @@ _CODES: tuple[tuple[int, str, str], ...] = (
     (
         errors.EXIT_FAILED,
         "Failed. The message says what failed, on which host, and why. `health`, `check`, `status --exit-code`, "
-        "`certs list`, `backup list` and `backup verify` also end with 1 for what they find. `logs`, `trust` and "
-        "`plan --exit-code` end with 1 if a host does not answer.",
+        "`certs list`, `backup list`, `backup verify` and `maintain verify` also end with 1 for what they find. "
+        "`backup now` ends with 1 if one of several destinations failed, `logs`, `trust`, `archive list` and "
+        "`plan --exit-code` if a host does not answer, and `certs revoke` if a host was not reached.",
         "Follow the line that begins with `hint:`.",
     ),
     (
@@ -37,7 +38,8 @@ _CODES: tuple[tuple[int, str, str], ...] = (
         errors.EXIT_PARTLY,
         "Partly applied: the run stopped after some steps were done. A step failed, a guard refused the next one, the "
         "lock was lost, or you answered no before the last member of a minor version. An `apply` that needs "
-        "`--consumers-have endpoints` ends with 5 if it changed something before that, otherwise with 4.",
+        "`--consumers-have endpoints` ends with 5 if it changed something before that, otherwise with 4. "
+        "`restore-keys` and `adopt --release` end with 5 if a part is left.",
         "Follow the hint. After you removed the cause, the same command continues.",
     ),
     (

@@ -16,6 +16,7 @@ _GROUPS: dict[Who, str] = {
     "host": "Every host",
     "member": "A host that gets a new member",
     "start": "A host on which etcd starts",
+    "again": "A host on which etcd starts with the data that it has",
 }
 
 

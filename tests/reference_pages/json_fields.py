@@ -14,7 +14,8 @@ from etcdup.cli.views.revocation_view import revocation_json
 from etcdup.core.backups.backups import Manifest, Proof
 from etcdup.core.certs.inventory import CertFacts, CertRow, Inventory, Link
 from etcdup.core.certs.revocation import ToRevoke
-from etcdup.core.observed.model import CertSeen, CrlSeen, Observed, PkiSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import CertSeen, CrlSeen, PkiSeen
 from etcdup.core.plan.plan import Refusal, Refused
 from etcdup.core.spec.model import Spec
 from etcdup.ops.certs.rejection import Rejection

@@ -21,7 +21,8 @@ class Source:
 _CHANGE = (
     "The same document for `apply`, `restore`, `restore --undo`, `recover`, `maintain defrag`, `maintain "
     "fix-space`, `maintain move-leader` and `maintain repair`, also if they fail. `maintain defrag` and `maintain "
-    "fix-space` add `databases`: the size of each file before and after, in bytes. `maintain fix-space` adds `space`: "
+    "fix-space` add `databases`: the size of each file before and after, in bytes, or `null` if the member did not "
+    "answer. `maintain fix-space` adds `space`: "
     "`cause` is `free-pages`, `often-written-keys`, `replaced-keys` or `present-keys`, `explanation` says it with "
     "numbers, `returns_because` is a list of texts, and `snapshot` is the path of the snapshot before a compaction. "
     "`maintain repair` adds `repair`: `kind` is `replace`, `resume` (an earlier run began) or `disarm` (only the alarm "

@@ -42,8 +42,9 @@ async def status_stdout_and_stderr_are_separate(host: Host, folder: str) -> None
     assert (result.host, result.status, result.stdout, result.stderr) == (host.name, 7, "out\n", "err\n")
     assert result.argv == ("sh", "-c", "echo out; echo err >&2; exit 7")
     assert result.duration_s > 0
-    with pytest.raises(CommandFailed, match="exited with status 7"):
+    with pytest.raises(CommandFailed) as caught:
         result.check()
+    assert caught.value.status == 7
 
 
 async def a_killed_command_has_the_shells_status(host: Host, folder: str) -> None:
@@ -56,7 +57,7 @@ async def output_is_utf8_with_replacement(host: Host, folder: str) -> None:
 
 
 async def messages_are_in_english(host: Host, folder: str) -> None:
-    assert (await host.run(["sh", "-c", "echo $LC_ALL"])).stdout == "C\n"
+    assert (await host.run(["sh", "-c", "echo $LC_ALL $SYSTEMD_COLORS"])).stdout == "C 0\n"
 
 
 async def a_missing_command_ends_with_127(host: Host, folder: str) -> None:
@@ -112,7 +113,7 @@ async def a_command_may_write_while_it_reads(host: Host, folder: str) -> None:
 async def a_timeout_ends_the_command(host: Host, folder: str) -> None:
     script = 'echo begun; sleep 0.2; echo $$ > "$1"; sleep 60; echo late'
     started = time.monotonic()
-    with pytest.raises(CommandFailed, match="timed out") as caught:
+    with pytest.raises(CommandFailed) as caught:
         await host.run(["sh", "-c", script, "sh", f"{folder}/pid"], timeout_s=0.6)
     assert 0.6 <= time.monotonic() - started < 4
     assert caught.value.status is None
@@ -152,7 +153,7 @@ async def each_of_several_tasks_has_its_own_output(host: Host, folder: str) -> N
 
 async def each_of_several_tasks_has_its_own_timeout(host: Host, folder: str) -> None:
     begun = time.monotonic()
-    with pytest.raises(CommandFailed, match=r"sleep 60 timed out") as caught:
+    with pytest.raises(CommandFailed) as caught:
         await host.run_all(
             [
                 HostCommand(("true",)),
@@ -160,7 +161,7 @@ async def each_of_several_tasks_has_its_own_timeout(host: Host, folder: str) -> 
                 HostCommand(("touch", f"{folder}/late")),
             ]
         )
-    assert caught.value.status is None
+    assert (caught.value.command, caught.value.status) == ("sleep 60", None)
     assert time.monotonic() - begun < 10
     assert names_in(folder) == []
 
@@ -307,7 +308,7 @@ async def lines_end_with_the_held_command(host: Host, folder: str) -> None:
     async with host.hold(["sh", "-c", "echo refused; exit 1"]) as held:
         assert [line async for line in held.lines()] == ["refused"]
         await asyncio.sleep(0.1)
-        with pytest.raises(RemoteError, match="has ended"):
+        with pytest.raises(RemoteError):
             await held.send(b"anybody there?\n")
 
 

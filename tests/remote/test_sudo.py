@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,13 @@ import pytest
 from etcdup.errors import NotLocked, SudoFailed
 from etcdup.remote.host import HostCommand, HostLock
 from etcdup.remote.lock_scripts import lock_argv
+from etcdup.remote.scripts import AS_ROOT
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.ssh import connect
-from etcdup.remote.sudo import BySudoWithPassword, RawResult, sudo_failed
+from etcdup.remote.sudo import BySudoWithPassword, RawResult, become_root, sudo_failed
 from tests.support.sshd import Sshd, run_sshd
 from tests.support.sudo_users import PASSWORD, SUDOERS, Users
+from tests.support.texts import Texts
 
 NOBODY_TO_ASK = Secrets(environ={})
 
@@ -106,37 +108,59 @@ async def test_what_sudo_prints_is_no_output_of_a_command(sshd: Sshd, users: Use
         await reached.close()
 
 
-async def test_sudo_rs_with_and_without_a_password(sudo_rs: Sshd, users: Users) -> None:
+async def test_sudo_rs_with_and_without_a_password(texts: Texts, sudo_rs: Sshd, users: Users) -> None:
     assert await whoami(sudo_rs, users.passwordless, NOBODY_TO_ASK) == "root"
     assert await whoami(sudo_rs, users.with_password, password_secrets(PASSWORD)) == "root"
     error = await expect_refusal(sudo_rs, users.with_password, NOBODY_TO_ASK)
-    assert "interactive authentication is required" in error.message
+    texts([error.message, error.hint], USER=users.with_password)
     error = await expect_refusal(sudo_rs, users.with_password, password_secrets("wrong"))
-    assert f"did not accept the password of {users.with_password}" in error.message
+    texts([error.message, error.hint], USER=users.with_password)
     error = await expect_refusal(sudo_rs, users.without_sudo, password_secrets(PASSWORD))
-    assert f"{users.without_sudo} may not use sudo" in error.message
+    texts([error.message, error.hint], USER=users.without_sudo)
 
 
 async def test_root_needs_no_sudo(sshd: Sshd, users: Users) -> None:
     assert await whoami(sshd, "root", NOBODY_TO_ASK) == "root"
 
 
-async def test_a_required_password_that_is_not_given(sshd: Sshd, users: Users) -> None:
+async def test_a_required_password_that_is_not_given(texts: Texts, sshd: Sshd, users: Users) -> None:
     error = await expect_refusal(sshd, users.with_password, NOBODY_TO_ASK)
-    assert "none was given" in error.message
-    assert "ETCDUP_SUDO_PASSWORD" in error.hint
+    texts([error.message, error.hint], USER=users.with_password)
 
 
 @pytest.mark.parametrize("password", ["wrong", "", "etcdup-sudo-took-the-password"])
-async def test_a_wrong_password(sshd: Sshd, users: Users, password: str) -> None:
+async def test_a_wrong_password(texts: Texts, sshd: Sshd, users: Users, password: str) -> None:
     error = await expect_refusal(sshd, users.with_password, password_secrets(password))
-    assert f"did not accept the password of {users.with_password}" in error.message
+    texts([error.message, error.hint], USER=users.with_password)
 
 
-async def test_a_user_without_permission(sshd: Sshd, users: Users) -> None:
+async def test_a_user_without_permission(texts: Texts, sshd: Sshd, users: Users) -> None:
     error = await expect_refusal(sshd, users.without_sudo, password_secrets(PASSWORD))
-    assert f"{users.without_sudo} may not use sudo" in error.message
-    assert "visudo" in error.hint
+    texts([error.message, error.hint], USER=users.without_sudo)
+
+
+async def test_a_rule_that_forbids_other_programs(texts: Texts, sshd: Sshd, users: Users) -> None:
+    """With NOEXEC, sudo runs sh, and sh cannot start a program. A password does not change that."""
+    rules = SUDOERS / f"{users.without_sudo}-noexec"
+    rules.write_text(f"{users.without_sudo} ALL=(ALL) NOEXEC: NOPASSWD: ALL\n")
+    rules.chmod(0o440)
+    try:
+        error = await expect_refusal(sshd, users.without_sudo, NOBODY_TO_ASK)
+    finally:
+        rules.unlink()
+    texts([error.message.partition(": sh:")[0], error.hint], USER=users.without_sudo)
+
+
+async def test_an_account_that_sudo_rejects_needs_no_password(texts: Texts, sshd: Sshd, users: Users) -> None:
+    """The words of sudo are shown. etcdup does not say that a password is missing."""
+    words = "sudo: account validation failure, is your account locked?"
+
+    async def execute(argv: Sequence[str], stdin: bytes) -> RawResult:
+        return RawResult(1, b"", words.encode())
+
+    with pytest.raises(SudoFailed) as caught:
+        await become_root("infra1", "admin", execute, NOBODY_TO_ASK)
+    texts(caught.value)
 
 
 async def test_the_password_is_in_no_command_line(sshd: Sshd, users: Users) -> None:
@@ -152,7 +176,7 @@ async def test_the_password_is_in_no_command_line(sshd: Sshd, users: Users) -> N
 
 
 async def test_a_password_that_sudo_does_not_read_is_no_input(
-    sshd: Sshd, users: Users, tmp_path: Path
+    texts: Texts, sshd: Sshd, users: Users, tmp_path: Path
 ) -> None:
     """With a NOPASSWD rule for single commands, the line with the password would be the first input of the command."""
     reached = await connect(
@@ -162,8 +186,9 @@ async def test_a_password_that_sudo_does_not_read_is_no_input(
     rules.write_text(f"{users.with_password} ALL=(ALL) NOPASSWD: {shutil.which('sh')}\n")
     rules.chmod(0o440)
     try:
-        with pytest.raises(SudoFailed, match="for some commands and not for others"):
+        with pytest.raises(SudoFailed) as caught:
             await reached.write(str(tmp_path / "file"), b"content", mode=0o644, owner="root:root")
+        texts(caught.value, USER=users.with_password)
         assert not (tmp_path / "file").exists()
     finally:
         rules.unlink()
@@ -171,19 +196,20 @@ async def test_a_password_that_sudo_does_not_read_is_no_input(
 
 
 @pytest.mark.parametrize(
-    ("ended", "words"),
+    ("status", "output", "error"),
     [
-        (RawResult(127, b"", b"env: 'sudo': No such file or directory"), "sudo is not installed"),
-        (RawResult(1, b"", b"sudo: sorry, you must have a tty to run sudo"), "requires a terminal"),
-        (RawResult(1, b"", b"sudo: unable to resolve plugin"), "sudo: unable to resolve plugin"),
-        (RawResult(1, b"", b"sudo: Sorry, user admin may not run 'true' on infra1."), "may not use sudo"),
-        (RawResult(1, b"", b"sudo: interactive authentication is required"), "requires the password"),
+        (127, b"", b"env: 'sudo': No such file or directory"),
+        (1, b"", b"sudo: sorry, you must have a tty to run sudo"),
+        (1, b"", b"sudo: unable to resolve plugin"),
+        (1, b"", b"sudo: Sorry, user admin may not run 'true' on infra1."),
+        (1, b"", b"sudo: interactive authentication is required"),
+        (126, AS_ROOT, b"sh: 1: exec: true: Permission denied"),
     ],
 )
-def test_each_other_failure_of_sudo_has_its_message(ended: RawResult, words: str) -> None:
-    error = sudo_failed("infra1", "admin", ended)
-    assert words in error.message
-    assert error.hint
+def test_each_other_failure_of_sudo_has_its_message(
+    texts: Texts, status: int, output: bytes, error: bytes
+) -> None:
+    texts(sudo_failed("infra1", "admin", RawResult(status, output, error)))
 
 
 def test_the_password_is_not_in_the_repr() -> None:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from etcdup.core.adopt.model import Answer, ConfigFile, HostProcesses, Inspected, Owners, Process, Unit
 from etcdup.core.certs.inventory import CertFacts
-from etcdup.core.observed.model import CertSeen, ListedMember
+from etcdup.core.observed.member import ListedMember
+from etcdup.core.observed.pki import CertSeen
 from etcdup.core.spec.version import Version
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from typing import get_args
 
 from etcdup.core.audit.findings import Disk, Evidence, HostInspection, LeaderChanges, MemberHash
 from etcdup.core.certs.inventory import Link, LinkPort
-from etcdup.core.observed.model import MemberSeen
+from etcdup.core.observed.member import MemberSeen
 from etcdup.core.spec.model import Spec
 from etcdup.ops.world.observe import observe
 from tests.support.fake_world import bring_up, machines_for, world_of

@@ -1,10 +1,12 @@
-"""Databases of etcd in memory, made by etcdup's own writer. Real etcd reads such files in tests/local."""
+"""Databases of etcd in memory, made by etcdup's own writer. Real etcd and `bbolt` read such files in tests/local."""
 
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+
+from hypothesis import strategies as st
 
 from etcdup.core.etcd.bbolt import Bolt, open_bolt
 from etcdup.core.etcd.bbolt_writer import BoltWriter
@@ -13,6 +15,24 @@ from etcdup.remote.etcd.pb import kv_pb2
 
 PAGE = 4096
 Items = Iterable[tuple[bytes, bytes]]
+
+# Around the borders of a page and of the part that is filled, and the largest value of etcd.
+_SIZES = st.one_of(
+    st.integers(0, 300), st.integers(3600, 3700), st.integers(4030, 4100), st.integers(8100, 8200),
+    st.just(1536 * 1024),
+)  # fmt: skip
+_BUCKET = st.dictionaries(st.binary(min_size=1, max_size=40), _SIZES, max_size=60)
+# The sizes of the values of some buckets, by their keys.
+BUCKETS = st.dictionaries(st.binary(min_size=1, max_size=12), _BUCKET, max_size=6).filter(
+    lambda buckets: sum(size for items in buckets.values() for size in items.values()) <= 8 << 20
+)
+
+
+def items_of(buckets: Mapping[bytes, Mapping[bytes, int]]) -> dict[bytes, list[tuple[bytes, bytes]]]:
+    """Return the items of buckets of `BUCKETS`, in order."""
+    return {
+        name: sorted((key, key[:1] * size) for key, size in items.items()) for name, items in buckets.items()
+    }
 
 
 def database(buckets: Mapping[bytes, Items], page_size: int = PAGE) -> bytes:
@@ -29,7 +49,7 @@ def opened(content: bytes) -> Bolt:
 
 
 def page_numbers(content: bytes) -> list[int]:
-    """Return each page that is reachable, with the pages that it continues on. Assert what `bbolt check` checks."""
+    """Return each page that is reachable, with the pages that it continues on. Assert that their kinds are right."""
     _, _, page_size, _, root, _, freelist, pages, _ = struct.unpack_from("<IIIIQQQQQ", content, 16)
     assert len(content) == pages * page_size
     found = [0, 1, freelist]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from etcdup.core.audit.findings import MemberHash
 from etcdup.core.certs.required import desired_certs
-from etcdup.core.observed.model import PkiSeen, Unreachable
+from etcdup.core.observed.host import Unreachable
+from etcdup.core.observed.pki import PkiSeen
 from etcdup.core.spec.load import load
 from etcdup.core.spec.model import Spec
 from etcdup.ops.pki.managed import Managed
@@ -18,6 +19,7 @@ from etcdup.ops.world.world import World
 from etcdup.remote.etcd.client import EtcdClient
 from etcdup.remote.etcd.errors import EtcdTimeout, EtcdUntrusted
 from etcdup.testing.network import FakeMachine, FakeNetwork, Killed
+from etcdup.testing.systemd import start_unit
 from tests.flows.test_recover import BOTH, lose_quorum, recover
 from tests.flows.test_restore import restore, snapshot_in
 from tests.support.fake_world import add_machines, bring_up, machines_for, running_network, spec_of, world_of
@@ -390,6 +392,96 @@ async def file_edited(folder: Path) -> Broken:
     return it
 
 
+async def drop_in_fails(folder: Path) -> Broken:
+    """A drop-in of another program replaces what etcd.service runs, and its log has no reason that is known."""
+    it = await failing(folder, UNKNOWN_LINE)
+    it.machines["infra3"].drop_ins = {
+        "/etc/systemd/system/etcd.service.d/old.conf": "[Service]\nExecStart=\nExecStart=/bin/false\n"
+    }
+    return it
+
+
+async def peers_of_one_apart(folder: Path) -> Broken:
+    """A firewall on one host drops its connections to peers. etcdup still connects to its client port."""
+    it = await running(folder)
+    it.machines["infra2"].isolated = True
+    return it
+
+
+async def programs_deleted(folder: Path) -> Broken:
+    """The directory of the version was deleted under a running member."""
+    it = await running(folder)
+    it.machines["infra2"].remove("/opt/etcd/3.6.14/etcd")
+    return it
+
+
+async def marker_deleted(folder: Path) -> Broken:
+    it = await running(folder)
+    it.machines["infra2"].remove("/etc/etcd/etcdup.json")
+    return it
+
+
+async def data_exchanged(folder: Path) -> Broken:
+    """The data of infra2 and infra3 were exchanged, for example by two disks in the wrong machines."""
+    return await moved_data(folder, {"infra2": "infra3", "infra3": "infra2"})
+
+
+async def data_copied(folder: Path) -> Broken:
+    """The disk of infra2 was restored from an image of infra3."""
+    return await moved_data(folder, {"infra2": "infra3"})
+
+
+async def moved_data(folder: Path, source: dict[str, str]) -> Broken:
+    """Return a cluster whose hosts were restarted with the data of other hosts."""
+    it = await running(folder)
+    wal = "/var/lib/etcd/member/wal/0.wal"
+    data = {
+        name: (node.content if (node := it.machines[name].file(wal)) else b"") for name in source.values()
+    }
+    for name in source:
+        it.machines[name].end_etcd(0)
+    for name, other in source.items():
+        it.machines[name].put_data(wal, data[other] or b"")
+        start_unit(it.machines[name])
+    await it.network.sleep(10.0)
+    return it
+
+
+async def settings_emptied(folder: Path) -> Broken:
+    """A tool emptied etcd.conf, and then the host was restarted."""
+    it = await running(folder)
+    machine = it.machines["infra3"]
+    machine.end_etcd(0)
+    machine.put("/etc/etcd/etcd.conf", b"", 0o644)
+    start_unit(machine)
+    await it.network.sleep(6.0)
+    return it
+
+
+async def settings_deleted(folder: Path) -> Broken:
+    """All files in /etc/etcd were deleted, and then etcd was restarted."""
+    it = await failing(folder, "open /etc/etcd/etcd.conf: no such file or directory")
+    it.machines["infra3"].remove("/etc/etcd")
+    return it
+
+
+async def ca_changed_on_host(folder: Path) -> Broken:
+    it = await running(folder)
+    node = it.machines["infra2"].file("/etc/etcd/pki/ca.pem")
+    assert node is not None
+    node.content = b"another CA"
+    return it
+
+
+async def data_of_root(folder: Path) -> Broken:
+    """The data was copied back by root, so user etcd cannot write it."""
+    it = await failing(folder, "open /var/lib/etcd/member/snap/db: permission denied")
+    for path, node in it.machines["infra3"].nodes.items():
+        if path.startswith("/var/lib/etcd/member"):
+            node.owner = "root:root"
+    return it
+
+
 async def settings_wait(folder: Path) -> Broken:
     it = await running(folder)
     return replace(it, spec=spec_of(3, more="etcd: {quota: 4GiB}\n"))
@@ -404,7 +496,10 @@ BROKEN: dict[str, Break] = {
         pki_missing, provided_became_managed, cluster_renamed, host_renamed, data_dir_changed, data_lost, learner_left,
         foreign_member, upgrade_interrupted, locked_by_another, peers_apart, client_port_closed, users_enabled,
         fresh_hosts, hosts_wiped, one_stopped_two_unreachable,
-        file_edited, settings_wait, disk_not_mounted, restore_unfinished, recovered_to_one,
+        file_edited, drop_in_fails, peers_of_one_apart, programs_deleted, marker_deleted, settings_deleted,
+        data_exchanged, data_copied, settings_emptied,
+        ca_changed_on_host,
+        data_of_root, settings_wait, disk_not_mounted, restore_unfinished, recovered_to_one,
         hosts_superseded, rotation_begun,
     )
 }  # fmt: skip

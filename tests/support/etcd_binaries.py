@@ -1,4 +1,4 @@
-"""Real etcd binaries of the versions that tests need, cached: Debian's, or built from the Go module proxy.
+"""Real etcd binaries of the versions that tests need, and bbolt, cached: Debian's, or built from the Go module proxy.
 
 python -m tests.support.etcd_binaries [VERSION...]      get or build them, and print their paths
 python -m tests.support.etcd_binaries --missing         get or build what is missing before the tests start
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,12 +25,14 @@ DEBIAN = {"3.4.23": "bookworm", "3.5.16": "trixie", "3.5.30": "forky"}
 GO = ("3.5.33", "3.6.14", "3.7.1", "3.6.16", "3.7.3")
 VERSIONS = (*DEBIAN, *GO)
 
-# A temporary module requires them: their go.mod files have `replace`, which `go install pkg@version` refuses.
+# A temporary module requires them: the go.mod files of etcd have `replace`, which `go install pkg@version` refuses.
 GO_PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "etcdctl": "go.etcd.io/etcd/etcdctl/v3",
     "etcdutl": "go.etcd.io/etcd/etcdutl/v3",
 }
+# The tool of the authors of bbolt. `bbolt check` reads a file of any version of etcd.
+BBOLT, BBOLT_PACKAGES = "1.5.0", {"bbolt": "go.etcd.io/bbolt/cmd/bbolt"}
 
 
 class NoBinaries(Exception):
@@ -54,6 +57,19 @@ def etcd_binaries(version: str) -> Path:
     return build_once(_folder(version), lambda making: _make(version, making))
 
 
+def why_no_bbolt() -> str | None:
+    """Return why `bbolt()` cannot succeed on this machine, or None."""
+    is_available = _bbolt_folder().exists() or shutil.which("go")
+    return None if is_available else f"bbolt {BBOLT} needs the Go compiler"
+
+
+def bbolt() -> Path:
+    """Return the program `bbolt`. Build it if necessary."""
+    if reason := why_no_bbolt():
+        raise NoBinaries(reason)
+    return build_once(_bbolt_folder(), lambda making: _build_go(BBOLT_PACKAGES, BBOLT, making)) / "bbolt"
+
+
 def release_tarball(version: str) -> Path:
     """Return `etcd-v{version}-linux-amd64.tar.gz` with the layout of a release. It is cached, so it never changes."""
     name = f"etcd-v{version}-linux-amd64"
@@ -70,11 +86,15 @@ def _folder(version: str) -> Path:
     return cache_dir() / "etcd" / version
 
 
+def _bbolt_folder() -> Path:
+    return cache_dir() / "bbolt" / BBOLT
+
+
 def _make(version: str, making: Path) -> None:
     if version in DEBIAN:
         _unpack_debian(version, making)
     else:
-        _build_go(version, making)
+        _build_go(GO_PACKAGES, version, making)
     output = _run([str(making / "etcd"), "--version"]).split("\n")[0]
     if output != f"etcd Version: {version}":
         raise NoBinaries(f"expected etcd {version}, but `etcd --version` prints: {output}")
@@ -91,12 +111,13 @@ def _unpack_debian(version: str, making: Path) -> None:
                 shutil.copy2(binary, making / tool)
 
 
-def _build_go(version: str, making: Path) -> None:
+def _build_go(packages: Mapping[str, str], version: str, making: Path) -> None:
+    """Build these packages of the Go module proxy, all of one version, as programs of these names."""
     env = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
     with TemporaryDirectory() as module:
         Path(module, "go.mod").write_text("module etcdup.test/binaries\n")
-        _run(["go", "get", *(f"{path}@v{version}" for path in GO_PACKAGES.values())], module, env)
-        for tool, path in GO_PACKAGES.items():
+        _run(["go", "get", *(f"{path}@v{version}" for path in packages.values())], module, env)
+        for tool, path in packages.items():
             flags = ["-trimpath", "-ldflags", "-s -w", "-o", str(making / tool)]
             _run(["go", "build", *flags, path], module, env)
 
@@ -140,6 +161,10 @@ def make_missing() -> None:
             etcd_binaries(version)
         except NoBinaries as error:
             print(f"etcd {version} is not available: {error}", file=sys.stderr)
+    try:
+        bbolt()  # After the versions of etcd, a build takes a few seconds.
+    except NoBinaries as error:
+        print(f"bbolt is not available: {error}", file=sys.stderr)
 
 
 def main() -> None:

@@ -51,7 +51,10 @@ class Authority:
     def issue(
         self, common_name: str, addresses: Sequence[str] = (), names: Sequence[str] = (), *, days: float = 7
     ) -> Pair:
-        """Return a certificate for these IP addresses and DNS names. With negative `days` it has expired."""
+        """Return a certificate for these IP addresses and DNS names. With negative `days` it has expired.
+
+        The common name can be empty.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_x509_name(common_name), self._name, key.public_key(), days).add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
@@ -70,7 +73,7 @@ class Authority:
 
 
 def _x509_name(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
 
 
 def _builder(

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from etcdup.core.observed.model import MemberSeen
+from etcdup.core.observed.member import MemberSeen
 from etcdup.remote.etcd.errors import EtcdRefused, EtcdRpcError
 from etcdup.remote.etcd.grpc_client import EtcdClient
 

@@ -13,7 +13,10 @@ from cryptography import x509
 from etcdup.core.certs.inventory import LinkPort
 from etcdup.core.certs.required import verified_name
 from etcdup.core.members.endpoints import replaces_all_endpoints
-from etcdup.core.observed.model import Binaries, Observed, Unreachable, aside_suffix
+from etcdup.core.observed.binaries import Binaries
+from etcdup.core.observed.directory import aside_suffix
+from etcdup.core.observed.host import Unreachable
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import Step
 from etcdup.core.planner.confirm_endpoints import with_confirmed_endpoints

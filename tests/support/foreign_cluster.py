@@ -68,6 +68,7 @@ async def adopt(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:
         return plan_adoption(spec, cluster_id(network), observed)
 
     world = world_of(spec, network, folder)
+    world.observes_foreign = True
     observed = await observe(world)
     plan = planner(observed)
     if isinstance(plan, Plan) and not plan.is_empty:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from etcdup.core.host import drift
-from etcdup.core.observed.model import Observed, PkiSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import PkiSeen
 from etcdup.core.planner import planner, reconcile
 from etcdup.core.spec.layout import Layout
 from etcdup.core.spec.model import HostSpec, Spec
@@ -19,7 +20,8 @@ def memoized() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("desired_files", "desired_settings"):
             patch.setattr(drift, name, _memoize(vars(drift)[name], _of_host))
-        patch.setattr(drift, "pki_files", _memoize(vars(drift)["pki_files"], _of_pki_files))
+        for name in ("pki_files", "handshake_files"):
+            patch.setattr(drift, name, _memoize(vars(drift)[name], _of_pki_files))
         patch.setattr(drift, "start_file", _memoize(vars(drift)["start_file"], _of_start_file))
         for module in (planner, reconcile):
             patch.setattr(module, "certificate_steps", _memoize(vars(module)["certificate_steps"], _of_pki))

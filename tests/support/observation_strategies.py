@@ -5,22 +5,14 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from etcdup.core.host.files import desired_files
-from etcdup.core.observed.model import (
-    Binaries,
-    CertSeen,
-    DirSeen,
-    FileSeen,
-    HostSeen,
-    ListedMember,
-    ListeningPort,
-    Marker,
-    MemberSeen,
-    MemberSilent,
-    Observed,
-    PkiSeen,
-    UnitSeen,
-    Unreachable,
-)
+from etcdup.core.observed.binaries import Binaries
+from etcdup.core.observed.directory import DirSeen, FileSeen
+from etcdup.core.observed.host import HostSeen, ListeningPort, Unreachable
+from etcdup.core.observed.marker import Marker
+from etcdup.core.observed.member import ListedMember, MemberSeen, MemberSilent
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import CertSeen, PkiSeen
+from etcdup.core.observed.unit import UnitSeen
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
@@ -45,7 +37,7 @@ def observations(spec: Spec) -> st.SearchStrategy[Observed]:
                 st.builds(
                     Binaries,
                     version=st.just(spec.version),
-                    source=st.sampled_from(["cache", "release", "package", "go", "path"]),
+                    source=st.sampled_from(["cache", "release", "package", "go", "path", "host"]),
                     origin=st.just("somewhere"),
                     why=st.just("it is there"),
                     sha256=st.sampled_from([{}, {"amd64": "00"}]),

@@ -9,23 +9,14 @@ from etcdup.core.host.content import TextContent
 from etcdup.core.host.files import desired_files, desired_settings
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
 from etcdup.core.members.member_list import former_hosts, leaving_host, member_list, stray_members
-from etcdup.core.observed.model import (
-    Binaries,
-    CertSeen,
-    CrlSeen,
-    DirSeen,
-    FileSeen,
-    HostSeen,
-    ListedMember,
-    Marker,
-    MemberSeen,
-    MemberSilent,
-    Observed,
-    PkiSeen,
-    SnapshotSeen,
-    UnitSeen,
-    Unreachable,
-)
+from etcdup.core.observed.binaries import Binaries
+from etcdup.core.observed.directory import DirSeen, FileSeen
+from etcdup.core.observed.host import HostSeen, Unreachable
+from etcdup.core.observed.marker import Marker
+from etcdup.core.observed.member import ListedMember, MemberSeen, MemberSilent
+from etcdup.core.observed.model import Observed, SnapshotSeen
+from etcdup.core.observed.pki import CertSeen, CrlSeen, PkiSeen
+from etcdup.core.observed.unit import UnitSeen
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.version import NEWEST, parse_version

@@ -10,34 +10,38 @@ from typing import NamedTuple
 
 from etcdup.core.members.member_list import voter_names
 from etcdup.core.members.quorum import healthy, quorum_of
-from etcdup.core.observed.model import MemberSeen, Observed
-from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import (
-    AddLearner,
-    CancelDowngrade,
-    CheckV2Store,
-    DetachMember,
-    EnableDowngrade,
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.certificate_steps import IssueCertificates, RevokeCertificates
+from etcdup.core.plan.host_steps import (
     EnableUnit,
-    EnsureRaftSnapshot,
-    FormCluster,
     InstallBinaries,
     InstallFiles,
-    IssueCertificates,
-    JoinMember,
-    MarkReplacement,
     ObtainBinaries,
     PrepareHost,
+    SetAside,
+    SwitchBinaries,
+)
+from etcdup.core.plan.member_steps import (
+    AddLearner,
+    DetachMember,
+    FormCluster,
+    JoinMember,
+    MarkReplacement,
     PromoteMember,
     RemoveMember,
     RestartMember,
-    RevokeCertificates,
     SealCluster,
-    SetAside,
     StartMember,
-    SwitchBinaries,
-    TakeSnapshot,
     UpdatePeerUrl,
+)
+from etcdup.core.plan.step import Step
+from etcdup.core.plan.version_steps import (
+    CancelDowngrade,
+    CheckV2Store,
+    EnableDowngrade,
+    EnsureRaftSnapshot,
+    TakeSnapshot,
 )
 from tests.support.cluster_model import (
     ABSENT,

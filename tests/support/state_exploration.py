@@ -13,11 +13,12 @@ from typing import NamedTuple
 from etcdup.core.host.drift import restart_reasons
 from etcdup.core.members.member_list import member_list
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.host_steps import InstallBinaries, InstallFiles, SwitchBinaries
+from etcdup.core.plan.member_steps import RestartMember, StartMember
 from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.step_registry import LASTING
-from etcdup.core.plan.steps import InstallBinaries, InstallFiles, RestartMember, StartMember, SwitchBinaries
 from etcdup.core.planner.guards import refuse_step
 from etcdup.core.spec.model import Spec
 from etcdup.core.versions.version_steps import spec_of_start, version_path

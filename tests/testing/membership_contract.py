@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pytest
 
-from etcdup.core.observed.model import ListedMember, MemberSeen
+from etcdup.core.observed.member import ListedMember, MemberSeen
 from etcdup.remote.etcd.client import EtcdClient
 from etcdup.remote.etcd.errors import (
     EtcdRefused,

@@ -15,8 +15,9 @@ from etcdup.ops.install import install
 from etcdup.ops.install.archive import BinaryArchive, unpack_tools
 from etcdup.ops.install.cache import Flavour, find_trusted
 from etcdup.ops.install.path import check_tools
+from etcdup.ops.world.binaries import Report
 from etcdup.ops.world.observe import observe
-from etcdup.ops.world.open import Report, resolve_member_target
+from etcdup.ops.world.ports import resolve_member_target
 from etcdup.ops.world.world import World
 
 TOOL = "etcdctl"
@@ -121,6 +122,9 @@ def _unpack(archive: Path, version: Version, folder: Path) -> Path:
 
 async def _obtain(world: World, folder: Path, version: Version, report: Report, hint: str) -> Path:
     arch = install.this_arch()
+    if world.spec.install.source == "host":
+        why = "it runs no program of a host, and `install.from` is host"
+        raise InstallError(f"this machine has no programs of etcd {version}: {why}", hint=hint)
     observed = await observe(world)
     try:
         binaries = await install.resolve(

@@ -25,9 +25,12 @@ def first_line(key: str, command: str, folder: Path, *, timeout_s: float = COMMA
     """
     try:
         output, status = _run(shlex.split(command), folder, timeout_s)
-    except (OSError, ValueError, IndexError) as error:
-        why = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise SecretCommandError(f"cannot run {key}: {why}") from None
+    except OSError as error:
+        raise SecretCommandError(f"cannot run {key}: {error.strerror}") from None
+    except IndexError:
+        raise SecretCommandError(f"{key} is empty") from None
+    except ValueError:
+        raise SecretCommandError(f"{key} is not a command: it has an open quote or a NUL byte") from None
     except subprocess.TimeoutExpired:
         raise SecretCommandError(f"{key} did not end within {timeout_s:g} s") from None
     if len(output) > MOST_BYTES:

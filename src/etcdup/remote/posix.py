@@ -212,7 +212,11 @@ _HINTS = (
         "run `dmesg` on the host to find out why that file system is mounted read-only",
     ),
     ("Permission denied", "log in as root, or set `ssh.sudo: true`"),
-    ("Operation not permitted", "log in as root, or set `ssh.sudo: true`"),
+    (
+        "Operation not permitted",
+        "if the login is root, run `lsattr` on that file and its directory: if it shows `i` or `a`, run `chattr -ia` "
+        "on it. Otherwise log in as root, or set `ssh.sudo: true`",
+    ),
     ("invalid user", "create that user or group on the host first"),
     ("invalid group", "create that user or group on the host first"),
     ("only a part of the content", "run the same command again; the old file is unchanged"),

@@ -201,18 +201,32 @@ def bounded(argv: Sequence[str], timeout_s: float) -> tuple[str, ...]:
     return ("timeout", "-k", str(KILL_AFTER_S), f"{timeout_s:.3f}", *argv)
 
 
+# A login can set variables that change what programs print or do. systemctl writes colours, GNU tar and gzip read
+# options from variables, and with POSIXLY_CORRECT programs take options after the first argument for arguments.
+PLAIN_VARIABLES = (
+    "-u",
+    "POSIXLY_CORRECT",
+    "LC_ALL=C",
+    "SYSTEMD_COLORS=0",
+    "SYSTEMD_URLIFY=0",
+    "SYSTEMD_PAGER=",
+    "TAR_OPTIONS=",
+    "GZIP=",
+)
+
+
 def plain(argv: Sequence[str]) -> tuple[str, ...]:
-    """Return the command with messages in English, which can be parsed.
+    """Return the command with messages in English and without colours, which can be parsed.
 
     sudo gets the password, so it is found in directories of the system only, not in the PATH of the login.
     """
     path = (SYSTEM_PATH,) if argv[0] == "sudo" else ()
-    return ("/usr/bin/env", "LC_ALL=C", *path, *argv)
+    return ("/usr/bin/env", *PLAIN_VARIABLES, *path, *argv)
 
 
 def by_sudo(argv: Sequence[str]) -> tuple[str, ...]:
     """Return the command as root, if sudo requires no password."""
-    return plain(("sudo", "-n", "--", "sh", "-c", _EXEC_AS_ROOT, "sh", *argv))
+    return plain(("sudo", "-n", "--", "sh", "-c", _EXEC_AS_ROOT, "sh", *_in_plain_environment(argv)))
 
 
 def by_sudo_with_password(argv: Sequence[str]) -> tuple[str, ...]:
@@ -221,4 +235,10 @@ def by_sudo_with_password(argv: Sequence[str]) -> tuple[str, ...]:
     `-k` makes sudo read the password each time, so the content of stdin never depends on an earlier command. The
     prompt is not changed with `-p`, because some versions of sudo-rs do not have this option.
     """
-    return plain(("sudo", "-k", "-S", "--", "sh", "-c", _GUARD + _EXEC_AS_ROOT, "sh", *argv))
+    script = _GUARD + _EXEC_AS_ROOT
+    return plain(("sudo", "-k", "-S", "--", "sh", "-c", script, "sh", *_in_plain_environment(argv)))
+
+
+def _in_plain_environment(argv: Sequence[str]) -> tuple[str, ...]:
+    """Return the command for a new session of sudo, which can read /etc/environment."""
+    return ("/usr/bin/env", *PLAIN_VARIABLES, *argv)

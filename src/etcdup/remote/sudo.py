@@ -77,8 +77,10 @@ async def become_root(host: str, user: str, execute: Execute, secrets: SshSecret
         raise sudo_failed(host, user, ended)
     # sudo and sudo-rs have different words for this, and may change them.
     password = await secrets.sudo_password(host)
-    if password is None:
+    if password is None and any(text in ended.error_text() for text in _NEEDS_PASSWORD):
         raise _password_needed(host, user, ended)
+    if password is None:
+        raise sudo_failed(host, user, ended)
     by_password = BySudoWithPassword(f"{password}\n{scripts.GUARD_WORD}\n".encode())
     ended = await execute(by_password.wrap(("true",)), by_password.preface)
     if ended.status != 0:
@@ -89,7 +91,13 @@ async def become_root(host: str, user: str, execute: Execute, secrets: SshSecret
 def _is_final(ended: RawResult) -> bool:
     """Return whether a password does not help: sudo is not installed, cannot work, or refuses the user."""
     texts = (*_NOT_PERMITTED, *_NEEDS_TERMINAL, *_BROKEN)
-    return ended.status == NOT_FOUND_STATUS or any(text in ended.error_text() for text in texts)
+    is_refused = any(text in ended.error_text() for text in texts)
+    return ended.status == NOT_FOUND_STATUS or _has_run_sh(ended) or is_refused
+
+
+def _has_run_sh(ended: RawResult) -> bool:
+    """Return whether sudo ran sh as root, so that only the program that sh starts has failed."""
+    return scripts.AS_ROOT in ended.stdout
 
 
 def _password_needed(host: str, user: str, ended: RawResult) -> SudoFailed:
@@ -104,6 +112,14 @@ def _password_needed(host: str, user: str, ended: RawResult) -> SudoFailed:
 def sudo_failed(host: str, user: str, ended: RawResult) -> SudoFailed:
     """Return the error for the message of sudo, which is in English, with a hint."""
     text = ended.error_text()
+    if _has_run_sh(ended):
+        return SudoFailed(
+            host,
+            f"sudo on {host} runs sh for {user}, but none of the programs that sh starts: {_last_words(ended)}",
+            detail=text,
+            hint=f"on {host}, run `sudo -l -U {user}`, and remove NOEXEC from the rule, or `noexec` from the "
+            "`Defaults`, with visudo",
+        )
     if ended.status == NOT_FOUND_STATUS:
         return SudoFailed(
             host,
@@ -131,6 +147,7 @@ _WORDS_LIMIT = 200
 # Texts of sudo and of sudo-rs.
 _NOT_PERMITTED = ("not in the sudoers file", "is not allowed to", "may not run", "I'm afraid I can't do that")
 _NEEDS_TERMINAL = ("must have a tty",)
+_NEEDS_PASSWORD = ("password is required", "terminal is required", "interactive authentication is required")
 _BROKEN = ("setuid bit", "no new privileges", "unable to initialize", "invalid configuration", "syntax error")
 
 _REASONS = (
@@ -157,7 +174,7 @@ _REASONS = (
         "run `visudo` on {host} and add `Defaults:{user} !requiretty`",
     ),
     (
-        ("password is required", "terminal is required", "interactive authentication is required"),
+        _NEEDS_PASSWORD,
         "sudo on {host} requires the password of {user}",
         f"run etcdup in a terminal to type it, or set {SUDO_PASSWORD_VARIABLE}",
     ),

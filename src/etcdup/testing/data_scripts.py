@@ -7,8 +7,8 @@ import hashlib
 from copy import copy
 from pathlib import PurePosixPath
 
-from etcdup.core.restore.commands import PLACE, RECEIVE, UNDO
 from etcdup.core.restore.data_copy import COPY_SCRIPT, FINISH_COPY, PREPARE_COPY
+from etcdup.core.restore.scripts import PLACE, RECEIVE, UNDO
 from etcdup.testing.machine import Answer, Command, FakeMachine, Node
 
 OK: Answer = (0, "", "")

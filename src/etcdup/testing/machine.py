@@ -13,6 +13,11 @@ from etcdup.core.spec.version import Version, parse_version
 from etcdup.testing.cluster import FakeCluster, FakeClusters, FakeMember
 
 UNIT = "/etc/systemd/system/etcd.service"
+# What is loaded in place of a unit on a machine where docker runs the etcd of another tool.
+CONTAINER = b"container"
+# The same for a machine whose kubelet runs this etcd as a static pod.
+STATIC_POD = b"static-pod"
+MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
 # The directory of the keys of a member that only etcdup can reach.
 CLOSED = "/run/etcdup/closed"
 
@@ -167,7 +172,7 @@ class FakeMachine:
     `start_s` is how long etcd reads its data before it answers. `rejects` maps a text in the path of the binary or in
     etcd.conf to the log line with which etcd then exits. `routed`: etcdup can connect to its client port.
     `path_faults` are lines of the probe about file systems. A script that runs one of `missing_programs` fails.
-    `defrag_s` is how long a defragmentation takes.
+    `defrag_s` is how long a defragmentation takes. `defrag_fails`: the tool on stopped data fails.
     It does not reach the addresses `blocked`, and `firewall` runs on it.
     `drop_ins` maps paths to texts with `Environment=NAME=VALUE` lines.
     """
@@ -203,6 +208,7 @@ class FakeMachine:
     starts: list[int] = field(default_factory=list)
     start_s: float = 0.0
     defrag_s: float = 2.0
+    defrag_fails: bool = False
     rejects: dict[str, str] = field(default_factory=dict)
     v2store: bool = False
     locks: dict[str, str] = field(default_factory=dict)
@@ -218,6 +224,11 @@ class FakeMachine:
     boots: int = 0
     log: list[str] = field(default_factory=list)
     cwd: str = "/"
+
+    @property
+    def of_unit(self) -> FakeProcess | None:
+        """Return the process that etcd.service runs, which is no process of a container or of a pod."""
+        return None if self.loaded_unit in (CONTAINER, STATIC_POD) else self.process
 
     def path(self, name: str) -> str:
         """Return the absolute path of a name in the directory of the command that runs."""
@@ -267,6 +278,13 @@ class FakeMachine:
         """Write a file and its parent directories, for tests that prepare a machine."""
         self.make_dir(str(PurePosixPath(path).parent))
         self.nodes[path] = Node(content, mode=mode, owner=owner)
+
+    def put_data(self, path: str, content: bytes) -> None:
+        """Write a file of etcd, which makes the parent directories, as user etcd."""
+        before = set(self.nodes)
+        self.put(path, content, 0o600)
+        for made in self.nodes.keys() - before:
+            self.nodes[made].owner = "etcd:etcd"
 
     def move(self, source: str, target: str) -> None:
         """Rename a file or a whole directory, as rename(2) does."""

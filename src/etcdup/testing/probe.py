@@ -75,7 +75,7 @@ def _systemd(machine: FakeMachine) -> list[str]:
         f"SubState={sub}",
         "UnitFileState="
         + ("masked" if machine.masked else "enabled" if machine.enabled else "disabled" if loaded else ""),
-        f"MainPID={4711 if machine.process else 0}",
+        f"MainPID={4711 if machine.of_unit else 0}",
         f"NRestarts={machine.restarts}",
         "NeedDaemonReload=" + ("yes" if stale else "no"),
         f"InvocationID={invocation_id(len(machine.starts)) if machine.starts else ''}",
@@ -106,16 +106,16 @@ _QUEUED_START = (
 
 def _state(machine: FakeMachine) -> tuple[str, str]:
     """Return ActiveState and SubState. With `Type=notify` a unit is active only after etcd has a quorum (rule 1)."""
-    if machine.process is not None:
-        return ("active", "running") if machine.process.ready else ("activating", "start")
+    if machine.of_unit is not None:
+        return ("active", "running") if machine.of_unit.ready else ("activating", "start")
     return ("inactive", "dead") if machine.failed_at is None else ("activating", "auto-restart")
 
 
 def _process(machine: FakeMachine) -> list[str]:
-    if machine.process is None:
+    if machine.of_unit is None:
         return ["@process", "0"]
-    variables = [f"{name}={value}" for name, value in machine.process.environment.items()]
-    return ["@process", "4711", f"={machine.process.exe}", *variables]
+    variables = [f"{name}={value}" for name, value in machine.of_unit.environment.items()]
+    return ["@process", "4711", f"={machine.of_unit.exe}", *variables]
 
 
 def _directory(machine: FakeMachine, path: str) -> list[str]:
@@ -146,7 +146,7 @@ def _path_faults(machine: FakeMachine, folders: tuple[str, ...], versions: str, 
     for path in folders:
         if (node := machine.nodes.get(path)) is not None and node.link:
             yield f"link {path} {node.link}"
-    if machine.file("/etc/etcd/etcdup.json"):
+    if machine.file("/etc/etcd/etcdup.json") and machine.process:
         return
     yield from machine.path_faults
     for tool in TOOLS:
@@ -161,13 +161,17 @@ def _path_faults(machine: FakeMachine, folders: tuple[str, ...], versions: str, 
 def _versions(machine: FakeMachine, folder: str) -> list[str]:
     current = machine.nodes.get(f"{folder}/current")
     link = current.link if current and current.link else "none"
-    names = [name for name in machine.children(folder) if not name.startswith(".")]
+    names = [
+        name
+        for name in machine.children(folder)
+        if not name.startswith(".") and machine.file(machine.real(f"{folder}/{name}/etcd")) is not None
+    ]
     return ["@versions", PurePosixPath(link).name, *names]
 
 
 def _listening(machine: FakeMachine, ports: str) -> list[str]:
     taken = {port: f"815 ={who}" for port, who in machine.ports_taken.items()}
-    if machine.process:
+    if machine.of_unit:
         return ["@listening"]
     return ["@listening", *(f"{port} {who}" for port, who in taken.items() if str(port) in ports.split())]
 

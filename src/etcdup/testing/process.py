@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from operator import attrgetter
+from urllib.parse import urlsplit
 
 from etcdup.testing.cluster import FakeCluster
 from etcdup.testing.crl import why_rejected
@@ -42,11 +43,21 @@ def is_connected(one: FakeMachine, other: FakeMachine) -> bool:
 
 
 def _can_connect(source: FakeMachine, target: FakeMachine) -> bool:
-    """Return whether the target runs at its listed URL and does not reject the peer certificate of the source."""
+    """Return whether the target runs at its listed URL and does not reject the peer certificate of the source.
+
+    `blocked` has addresses that the source does not reach. Tests cut a member when it starts, so that it has no old
+    connections.
+    """
     process, cert = target.process, source.file(PEER_CERT)
     if process is None or not process.is_where_listed:
         return False
+    if process.member is not None and _hosts_of(process.member.peer_urls) & source.blocked:
+        return False
     return not why_rejected(target, "peer-crl", (cert.content or b"") if cert else b"")
+
+
+def _hosts_of(urls: Iterable[str]) -> set[str]:
+    return {urlsplit(url).hostname or "" for url in urls}
 
 
 def reached_from(network: Network, machine: FakeMachine) -> list[FakeMachine]:

@@ -5,7 +5,7 @@ import gzip
 from pathlib import PurePosixPath
 
 from etcdup.core.etcd.wal import CRC, ENTRY, SNAPSHOT, STATE, encode_record
-from etcdup.core.observed.model import MemberSeen
+from etcdup.core.observed.member import MemberSeen
 from etcdup.remote.etcd.errors import EtcdUnavailable
 from etcdup.testing.etcd_client import FakeEtcd
 from etcdup.testing.machine import Answer, FakeMachine, FakeProcess

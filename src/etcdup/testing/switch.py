@@ -7,30 +7,50 @@ from collections.abc import Callable
 
 from etcdup.core.adopt.switch_commands import BEGIN, CHECK, COPY_RUNNING, END, FORGET, GIVE_BACK
 from etcdup.core.adopt.switch_state import STATE
-from etcdup.testing.machine import UNIT, Answer, FakeMachine
+from etcdup.testing.copied_programs import program
+from etcdup.testing.machine import CONTAINER, MANIFEST, STATIC_POD, UNIT, Answer, FakeMachine
 from etcdup.testing.systemd import start_unit
 
 OK: Answer = (0, "", "")
 _FLAGS = ("begun", "back", "new.done", "old.done")
 _PID = 100
+CONTAINER_ID = "5e" * 32
+POD_ID = "ce" * 16
 
 
 def print_processes(machine: FakeMachine) -> str:
-    """Return what the script of an inspection prints: the etcd that etcd.service starts."""
+    """Return what the script of an inspection prints: the etcd that etcd.service, docker or a kubelet starts."""
     lines = ["@machine", "=0", f"={machine.name}", "=0", "=100"]
     if machine.process is not None:
         exe = machine.process.exe
         lines += [f"@process {_PID}", f"={exe}", "=/", "=root", "=0", "=host-network"]
         lines += [f"@argv {_PID}", f"={exe}", f"@variables {_PID}"]
         lines += [f"={name}={value}" for name, value in sorted(machine.process.environment.items())]
-        lines += [
-            f"@unit {_PID}",
-            "=etcd.service",
-            f"=FragmentPath={UNIT}",
-            f"=MainPID={_PID}",
-            "=DropInPaths=",
-        ]
+        starters = {CONTAINER: _of_container, STATIC_POD: _of_pod}
+        lines += starters.get(machine.loaded_unit or b"", _of_unit)()
     return "\n".join([*lines, "@end", ""])
+
+
+def _of_unit() -> list[str]:
+    return [f"@unit {_PID}", "=etcd.service", f"=FragmentPath={UNIT}", f"=MainPID={_PID}", "=DropInPaths="]
+
+
+def _of_container() -> list[str]:
+    lines = [f"@cgroup {_PID}", f"=0::/system.slice/docker-{CONTAINER_ID}.scope", f"@container {_PID}"]
+    lines += ["=docker", f"={CONTAINER_ID}", "=etcd", "=always", "=0", "=false", "=update"]
+    return [*lines, *_mounts("/var/lib/etcd /var/lib/etcd")]
+
+
+def _of_pod() -> list[str]:
+    lines = [f"@cgroup {_PID}", f"=0::/kubepods/burstable/pod{POD_ID}/{CONTAINER_ID}"]
+    lines += [f"@pod {_PID}", "=kubelet.service", f"={MANIFEST}"]
+    log = f"/var/lib/kubelet/pods/{POD_ID}/containers/etcd/0a /dev/termination-log"
+    return [*lines, *_mounts("/var/lib/etcd /var/lib/etcd", log)]
+
+
+def _mounts(*mounts: str) -> list[str]:
+    lines = [f"=2 1 8:1 {each} rw - ext4 /dev/sda rw" for each in mounts]
+    return [f"@mounts {_PID}", *lines, "@host-mounts", "=1 0 8:1 / / rw - ext4 /dev/sda rw"]
 
 
 def print_state(machine: FakeMachine, folder: str) -> Answer:
@@ -49,7 +69,7 @@ def _forget(machine: FakeMachine, folder: str) -> Answer:
 
 def _copy(machine: FakeMachine, _user: str, _new: str, place: str, _version: str, *_rest: str) -> Answer:
     for tool in ("etcd", "etcdctl", "etcdutl"):
-        machine.put(f"{place}/{tool}", b"\x7fELF " + tool.encode(), 0o755)
+        machine.put(f"{place}/{tool}", program(tool), 0o755)
     return OK
 
 
@@ -75,6 +95,8 @@ def _end(machine: FakeMachine, folder: str, unit: str) -> Answer:
 
 
 def _forward(machine: FakeMachine, folder: str) -> None:
+    if f"{folder}/manifest" in machine.nodes:
+        _move(machine, MANIFEST, f"{folder}/old/static-pod")
     for name, path in _files(machine, folder):
         _move(machine, path, f"{folder}/old/{name}")
         _move(machine, f"{folder}/new/{name}", path)
@@ -94,7 +116,9 @@ def _backward(machine: FakeMachine, folder: str) -> None:
     for name, path in _files(machine, folder):
         _move(machine, path, f"{folder}/new/{name}")
         _move(machine, f"{folder}/old/{name}", path)
-    machine.loaded_unit = machine.nodes[UNIT].content
+    _move(machine, f"{folder}/old/static-pod", MANIFEST)
+    unit = machine.file(UNIT)
+    machine.loaded_unit = unit.content if unit else STATIC_POD if machine.file(MANIFEST) else CONTAINER
     start_unit(machine)
     machine.put(f"{folder}/old.done", b"")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
+from etcdup.core.host.settings import SETTINGS_VARIABLE
 from etcdup.core.host.startup_fence import FENCE_PREFIX, MEMBERS_VARIABLE, superseded_key
 from etcdup.core.spec.version import parse_version
 from etcdup.testing.cluster import FakeCluster
@@ -90,11 +91,13 @@ def _start(machine: FakeMachine) -> FakeProcess:
             raise StartFailed(line)
     environment = {**machine.manager_environment, **_drop_in_variables(machine), **_variables(conf)}
     environment |= _variables(join) if join else {}
+    unit = (machine.loaded_unit or b"").decode()
+    if SETTINGS_VARIABLE in unit and SETTINGS_VARIABLE not in environment:
+        raise StartFailed(f"{CONF} is empty or incomplete")
     _check_settings(machine, environment)
     cert = environment.get("ETCD_CERT_FILE", "")
     if cert.startswith(CLOSED) and machine.file(cert) is None:
         raise StartFailed(f"open {cert}: no such file or directory")
-    unit = (machine.loaded_unit or b"").decode()
     environment["ETCDUP_UNIT"] = unit.partition("ETCDUP_UNIT=")[2].partition("\n")[0]
     wal = _wal(environment)
     log = machine.file(wal)
@@ -104,8 +107,8 @@ def _start(machine: FakeMachine) -> FakeProcess:
         _check_fence(machine, environment)
     if log is None:
         data = _first_start(machine, environment, parse_version(exe.split("/")[-2]).series)
-        machine.put(wal, data.encode(), 0o600, "etcd:etcd")
-        machine.put(f"{environment['ETCD_DATA_DIR']}/member/snap/db", b"", 0o600, "etcd:etcd")
+        machine.put_data(wal, data.encode())
+        machine.put_data(f"{environment['ETCD_DATA_DIR']}/member/snap/db", b"")
     else:
         data = MemberData.decode(log.content or b"")
     cluster = machine.network.etcd.by_id[data.cluster_id]

@@ -70,6 +70,7 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
     return " ".join(f"{done.stdout} {done.stderr}".split())
 
 
+@pytest.mark.in_turn(0, 2)
 def test_each_verb_works_with_the_password(up: Etcdup) -> None:
     edit(up, access=False, optional=True)
     refused = up("plan")
@@ -105,6 +106,7 @@ def test_each_verb_works_with_the_password(up: Etcdup) -> None:
     assert "correct `etcd.access`" in status
 
 
+@pytest.mark.in_turn(1, 2)
 def test_the_user_of_the_file_counts_also_if_the_certificate_has_the_rights(up: Etcdup) -> None:
     """It survives restarts and a restore, and a password that does not work is named."""
     edit(up, access=True, optional=False)

@@ -8,6 +8,7 @@ from etcdup.cli.access.explain import explain, explanation, overview
 from etcdup.cli.views.text import Paint
 from etcdup.core.rules import CODES, RULES
 from etcdup.errors import EXIT_USAGE, UsageError
+from tests.support.texts import Texts
 
 
 def test_everything_fits_80_columns() -> None:
@@ -60,14 +61,9 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert (len(told["rules"]), len(told["codes"])) == (len(RULES), len(CODES))
 
 
-@pytest.mark.parametrize(
-    ("what", "near"),
-    [("120", "`etcdup explain 119`"), ("0", "`etcdup explain 1`"), ("clock-difers", "`etcdup explain clock-differs`"),
-     ("swap", "`etcdup explain swap-on`"), ("9.9.9", "`etcdup explain`")],
-)  # fmt: skip
-def test_an_unknown_name_is_an_error_with_similar_names(what: str, near: str) -> None:
+@pytest.mark.parametrize("what", ["120", "0", "clock-difers", "swap", "9.9.9"])
+def test_an_unknown_name_is_an_error_with_similar_names(texts: Texts, what: str) -> None:
     with pytest.raises(UsageError) as raised:
         explain(what, as_json=False)
     assert raised.value.exit_code == EXIT_USAGE
-    assert what in raised.value.message
-    assert near in raised.value.hint
+    texts(raised.value)

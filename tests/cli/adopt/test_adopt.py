@@ -1,8 +1,10 @@
 """`etcdup adopt`: its screens and its JSON, and how it is called."""
 
 import pytest
+from click.testing import CliRunner
 
 from etcdup.cli.adopt.adopt import inspect_cluster
+from etcdup.cli.verbs.setup import adopt
 from etcdup.cli.views.adopt_view import adopt_json, render_lists, render_members, render_refused
 from etcdup.cli.views.text import Paint
 from etcdup.core.adopt.draft import Draft, Wanted, draft
@@ -12,6 +14,7 @@ from etcdup.errors import EXIT_USAGE, UsageError
 from tests.cli.conftest import Etcdup
 from tests.cli.golden import assert_golden, assert_golden_json
 from tests.support.adopt_shapes import GUIDE, NOW, inspected
+from tests.support.texts import Texts
 
 PLAIN = Paint()
 
@@ -35,11 +38,20 @@ def test_the_screen_of_members_that_were_not_named() -> None:
     assert_golden_json("adopt-refused.json", adopt_json(members, None, refused))
 
 
-def test_without_a_host_the_usage_is_wrong() -> None:
+def test_without_a_host_the_usage_is_wrong(texts: Texts) -> None:
     with pytest.raises(UsageError) as error:
         inspect_cluster([], name="", user="root", as_json=False)
     assert error.value.exit_code == EXIT_USAGE
-    assert "--dry-run" in error.value.hint
+    texts(error.value)
+
+
+@pytest.mark.parametrize(
+    "words", [["10.0.0.1"], ["10.0.0.1", "--dry-run"], ["--give-back", "infra1"], ["--release"]]
+)
+def test_only_a_take_over_moves_manifests(texts: Texts, words: list[str]) -> None:
+    error = CliRunner().invoke(adopt, ["--static-pods", *words]).exception
+    assert isinstance(error, UsageError)
+    texts(error)
 
 
 @pytest.mark.parametrize("host", ["https://10.0.0.1:2379", "root@10.0.0.1", "-oProxyCommand=x", "a b", ""])

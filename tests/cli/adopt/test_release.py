@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from etcdup.cli.main import run
-from etcdup.errors import EXIT_CHANGES, EXIT_DONE
+from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED
+from tests.support.texts import Texts
 
 CLUSTER = """\
 name: prod
@@ -38,3 +39,16 @@ def test_with_yes_the_files_are_renamed(file: Path) -> None:
     assert not file.exists()
     names = {path.name.partition(".aside-")[0] for path in file.parent.glob("*.aside-*")}
     assert names == {"cluster.yaml", "pki"}
+
+
+def test_a_host_that_is_not_reachable_keeps_the_files(
+    texts: Texts, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its marker may be there. No program listens on this port."""
+    file.write_text(
+        file.read_text().replace(", local: true", "").partition(", root:")[0] + "}\nssh: {port: 1}\n"
+    )
+    assert run(["adopt", "--release", "--yes"]) == EXIT_REFUSED
+    texts(capsys.readouterr().err)
+    assert file.exists()
+    assert (file.parent / "pki").exists()

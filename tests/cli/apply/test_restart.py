@@ -22,7 +22,8 @@ def test_restart_drain_and_apply(etcdup: Etcdup) -> None:
     assert demo_pids(etcdup)[1] != after[1]
     drained = etcdup("restart", "infra1", "--drain", "--yes")
     assert drained.returncode == 0, drained.stderr
-    assert "3 voters, 2 healthy, quorum 2, can lose 0" in drained.stderr
+    status = json.loads(etcdup("status", "--json").stdout)
+    assert (status["size"], status["healthy"], status["can_lose"]) == (3, 2, 0)
     assert etcdup("restart", "infra2", "--drain", "--yes").returncode == 4
     assert etcdup("restart", "infra1", "--drain", "--yes").returncode == 0
     assert etcdup("apply", "--yes").returncode == 0
@@ -42,7 +43,7 @@ def test_restart_drain_and_apply(etcdup: Etcdup) -> None:
         ("apply", "done"),
     ]
     assert {step["host"] for step in runs[1]["steps"]} == {"infra1", "infra2", "infra3"}
-    assert "restart infra1 --drain" in etcdup("history").stdout
+    assert all(run["verb"] in etcdup("history").stdout for run in runs)
 
 
 def assert_sorted_by_time(lines: list[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from etcdup.ops.backups.snapshot_file import open_database, verify_snapshot
 from tests.cli.conftest import CLUSTER, Etcdup
 from tests.support.bolt_files import History
+from tests.support.texts import Texts
 
 
 @pytest.fixture
@@ -32,9 +33,11 @@ def test_the_use_of_a_file_is_shown(up: Etcdup) -> None:
     filtered = json.loads(up("maintain", "space", "snapshot.db", "--prefix", "/other", "--json").stdout)
     assert (filtered["keys"], filtered["prefixes"]) == (8, [])
     assert up("maintain", "space", "snapshot.db", "--live").returncode == 2
+    missing = up("maintain", "space")
+    assert (missing.returncode, "--live" in missing.stderr) == (1, True), missing.stderr
 
 
-def test_changes_are_listed_and_a_compacted_range_is_refused(up: Etcdup) -> None:
+def test_changes_are_listed_and_a_compacted_range_is_refused(texts: Texts, up: Etcdup) -> None:
     done = up("backup", "log", "snapshot.db", "--json")
     assert done.returncode == 0, done.stderr
     facts = [json.loads(line) for line in done.stdout.splitlines()]
@@ -47,12 +50,12 @@ def test_changes_are_listed_and_a_compacted_range_is_refused(up: Etcdup) -> None
     assert "deleted" in shown.stdout
     assert "/app/3" not in shown.stdout
     refused = up("backup", "log", "snapshot.db", "--from", "5")
-    assert (refused.returncode, "--from 7" in refused.stderr) == (4, True), refused.stderr
+    texts(refused)
     assert up("backup", "log", "snapshot.db", "--to", "6").returncode == 4
     assert up("backup", "log", "snapshot.db", "--from", "yesterday").returncode == 2
 
 
-def test_a_file_is_written_as_of_a_revision(up: Etcdup) -> None:
+def test_a_file_is_written_as_of_a_revision(texts: Texts, up: Etcdup) -> None:
     done = up("backup", "compact", "snapshot.db", "--out", "then.db", "--revision", "11")
     assert done.returncode == 0, done.stderr
     path = up.folder / "then.db"
@@ -63,7 +66,7 @@ def test_a_file_is_written_as_of_a_revision(up: Etcdup) -> None:
     again = up("backup", "compact", "snapshot.db", "--out", "then.db")
     assert again.returncode == 4
     early = up("backup", "compact", "snapshot.db", "--out", "early.db", "--revision", "5")
-    assert (early.returncode, "revisions 6 to 12" in early.stderr) == (4, True), early.stderr
+    texts(early)
     assert sorted(each.name for each in up.folder.glob("*.db*")) == ["snapshot.db", "then.db"]
 
 
@@ -77,7 +80,7 @@ def test_a_damaged_file_is_refused(up: Etcdup, verb: tuple[str, str]) -> None:
     assert (done.returncode, "Traceback" in done.stderr) == (4, False), done.stderr
 
 
-def test_a_restore_to_a_moment_needs_one_name_and_one_moment(up: Etcdup) -> None:
+def test_a_restore_to_a_moment_needs_one_name_and_one_moment(texts: Texts, up: Etcdup) -> None:
     for arguments in (
         ("latest", "--revision", "7"),
         ("latest", "--at", "2026-11-22T12:00:00Z"),
@@ -89,4 +92,4 @@ def test_a_restore_to_a_moment_needs_one_name_and_one_moment(up: Etcdup) -> None
         assert done.returncode == 2, (arguments, done.stderr)
     for moment in (("--revision", "5"), ("--at", "2026-11-22T12:00:00Z")):
         done = up("restore", "snapshot.db", *moment, "--yes-restore", "prod")
-        assert (done.returncode, "backup log" in done.stderr) == (4, True), done.stderr
+        texts(done)

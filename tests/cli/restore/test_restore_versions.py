@@ -1,8 +1,11 @@
 """`etcdup restore` on real members of each version: an earlier revision, and a snapshot of a full database."""
 
+import asyncio
 import json
 import subprocess
+from base64 import b64decode
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +15,17 @@ from etcdup.core.backups.backups import backup_time
 from etcdup.core.restore.client_notes import can_bump
 from etcdup.core.restore.restore import BUMP
 from etcdup.core.spec.version import parse_version
+from etcdup.remote.etcd.grpc_client import Etcd
 from tests.cli.backups.test_backup import take_now
 from tests.cli.conftest import Etcdup, demo_folder, running_demo
+from tests.cli.maintain.test_fix_space import S, call
 from tests.cli.restore.test_restore import run_etcdctl, save_snapshot, version_of
 from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import etcd_binaries
+from tests.support.kubernetes_lease import renewal
 
+LEASE = b"/registry/leases/kube-node-lease/node-1"
+WRITES = 30
 SMALL, LARGER = "quota: 16MiB", "quota: 1GiB"
 
 pytestmark = pytest.mark.apart
@@ -52,7 +60,7 @@ def fill(etcdup: Etcdup) -> None:
     )
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, "the database is not full"
-    assert "database space exceeded" in done.stderr
+    assert "NOSPACE" in json.loads(etcdup("status", "--json").stdout)["alarms"][0]
 
 
 def test_deleted_keys_are_found_in_the_log_and_restored_from_before(up: Etcdup) -> None:
@@ -93,6 +101,39 @@ def test_deleted_keys_are_found_in_the_log_and_restored_from_before(up: Etcdup) 
     done = up("restore", name, "--at", at, "--yes-restore", "demo")
     assert done.returncode == 0, done.stderr
     assert up("ctl", "--", "get", "/team/a", "--print-value-only").stdout == "needed\n"
+
+
+@pytest.mark.in_turn(1, 2)
+def test_everything_is_deleted_and_the_second_before_is_restored(up: Etcdup) -> None:
+    """Clients renew a lease of Kubernetes, so the times of revisions are known to the second."""
+    renewed: dict[int, datetime] = {}
+
+    async def write(client: Etcd) -> None:
+        for number in range(WRITES):
+            at = datetime.now(UTC).replace(microsecond=0)
+            await client.put(b"/data/%d" % (number % 7), b"%d" % number, timeout_s=S)
+            await client.put(LEASE, renewal(at), timeout_s=S)
+            renewed[await client.revision(timeout_s=S)] = at
+            await asyncio.sleep(0.1)
+
+    call(up, "infra1", write)
+    at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=1)
+    assert up("ctl", "--", "del", "--prefix", "").returncode == 0
+    assert run_etcdctl(up, "get", "--prefix", "") == ""
+    revision = max(each for each, time in renewed.items() if time <= at)
+    assert at - renewed[revision] <= timedelta(seconds=1)
+    live = data_of(up, f"--rev={revision}")
+    name = take_now(up)
+    done = up("restore", name, "--at", at.isoformat(), "--yes-restore", "demo")
+    assert done.returncode == 0, done.stderr
+    assert f"revision {revision} of" in done.stderr
+    assert data_of(up) == live != {}
+
+
+def data_of(etcdup: Etcdup, *options: str) -> dict[str, str]:
+    """Return the keys and the values, without those of etcdup. Both are in base64."""
+    found = json.loads(run_etcdctl(etcdup, "get", "--prefix", "", "-w", "json", *options))["kvs"]
+    return {each["key"]: each["value"] for each in found if not b64decode(each["key"]).startswith(b"etcdup/")}
 
 
 def test_a_snapshot_of_a_full_cluster_is_restored_with_a_larger_quota(up: Etcdup) -> None:

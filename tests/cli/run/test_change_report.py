@@ -13,7 +13,8 @@ from etcdup.cli.run.progress import PlainProgress
 from etcdup.cli.run.terminal import Terminal
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, plan_from_json
-from etcdup.core.restore.restore import plan_restore, restore_token
+from etcdup.core.restore.attempt import restore_token
+from etcdup.core.restore.restore import plan_restore
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EtcdupError, RefusedError
 from etcdup.ops.apply.apply import apply

@@ -9,6 +9,7 @@ import pytest
 
 from etcdup.cli.main import run
 from etcdup.cli.run.failure import Interrupted, show_failure
+from etcdup.core.spec.load import load
 from etcdup.errors import (
     BadFile,
     EtcdupError,
@@ -20,6 +21,7 @@ from etcdup.errors import (
     RefusedError,
     UsageError,
 )
+from tests.support.texts import Texts
 
 CLUSTER = """\
 name: prod
@@ -123,106 +125,119 @@ def test_wrong_usage_ends_with_2(
     assert capsys.readouterr().err.startswith(first)
 
 
-def test_all_problems_of_the_file_are_printed_at_once(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_problems_of_the_file_are_printed_at_once(
+    texts: Texts, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file.write_text("name: Prod\nversion: 3.6\nhosts: []\n")
     assert run(["plan"]) == 2
-    said = capsys.readouterr().err
-    assert "cluster.yaml:1:7: " in said
-    assert "cluster.yaml:2:10: " in said
+    texts(capsys.readouterr().err)
 
 
 def test_init_writes_a_valid_file_and_overwrites_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(["init", "10.0.0.1", "10.0.0.2", "10.0.0.3"]) == 0
-    assert "run `etcdup apply` to do it" in capsys.readouterr().err
+    texts(capsys.readouterr().err)
     text = Path("cluster.yaml").read_text()
-    assert "{name: infra3, address: 10.0.0.3}" in text
+    assert [host.name for host in load(text, "cluster.yaml").hosts] == ["infra1", "infra2", "infra3"]
     assert run(["init"]) == 2
-    assert "cluster.yaml already exists" in capsys.readouterr().err
+    texts(capsys.readouterr().err)
     assert Path("cluster.yaml").read_text() == text
 
 
 def test_the_file_after_the_verb_wins_over_the_one_before_it_and_the_environment(
-    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    texts: Texts, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ETCDUP_FILE", "environment.yaml")
     run(["status"])
-    assert "environment.yaml does not exist" in capsys.readouterr().err
+    texts(capsys.readouterr().err)
     run(["-f", "outer.yaml", "status"])
-    assert "outer.yaml does not exist" in capsys.readouterr().err
+    texts(capsys.readouterr().err)
     run(["-f", "outer.yaml", "status", "-f", "inner.yaml"])
-    assert "inner.yaml does not exist" in capsys.readouterr().err
+    texts(capsys.readouterr().err)
 
 
-def test_the_status_of_a_cluster_that_does_not_exist(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_status_of_a_cluster_that_does_not_exist(
+    texts: Texts, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["status"]) == 0
-    assert "cluster prod · not formed yet" in capsys.readouterr().out
+    texts(capsys.readouterr().out)
     assert run(["health"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "cluster is unavailable"
 
 
 @pytest.mark.parametrize("kind", ["env", "kubeadm", "kube-apiserver"])
 def test_there_is_nothing_to_export_before_there_is_a_cluster(
-    file: Path, kind: str, capsys: pytest.CaptureFixture[str]
+    texts: Texts, file: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["export", kind]) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.splitlines()[-1].startswith("hint: run `etcdup apply`, which ")
+    texts(said.err)
     assert not (file.parent / "pki").exists()
 
 
-def test_ctl_without_a_certificate_says_so(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctl_without_a_certificate_says_so(
+    texts: Texts, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["ctl", "--", "member", "list"]) == 1
-    assert capsys.readouterr().err.startswith("error: ./pki on this machine has no CA")
+    texts(capsys.readouterr().err)
 
 
-def test_missing_binaries_fail_with_1(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_binaries_fail_with_1(texts: Texts, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(file.read_text() + "install: {from: path, path: nowhere}\n")
     assert run(["plan"]) == 1
-    assert "does not exist" in capsys.readouterr().err
+    texts(capsys.readouterr().err)
 
 
-def test_data_of_another_program_is_refused_with_4(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def pretend_installed(root: Path) -> None:
+    """Write a program for a version that cannot be downloaded here. No plan runs it."""
+    folder = root / "opt/etcd/3.6.14"
+    folder.mkdir(parents=True)
+    (folder / "etcd").touch(0o755)
+
+
+def test_data_of_another_program_is_refused_with_4(
+    texts: Texts, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     member = file.parent / "infra1/var/lib/etcd/member"
     member.mkdir(parents=True)
-    (file.parent / "infra1/opt/etcd/3.6.14").mkdir(parents=True)
+    pretend_installed(file.parent / "infra1")
     assert run(["plan"]) == 4
-    assert "was not made by etcdup" in " ".join(capsys.readouterr().out.split())
+    capsys.readouterr()
     assert run(["apply", "--yes"]) == 4
-    assert "was not made by etcdup" in capsys.readouterr().err
+    texts(capsys.readouterr().err)
     assert json.loads((run(["plan", "--json"]), capsys.readouterr().out)[1])["refused"]
 
 
 def test_a_saved_plan_of_another_cluster_is_a_wrong_file(
-    file: Path, capsys: pytest.CaptureFixture[str]
+    texts: Texts, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saved = file.with_name("plan.json")
-    for content, said in (
-        ('{"format": 1, "cluster": "other", "steps": [], "notes": [], "token": ""}', "of cluster other"),
-        ("{}", "this is not a saved plan"),
-        ("not json", "this is not a saved plan"),
+    for content in (
+        '{"format": 1, "cluster": "other", "steps": [], "notes": [], "token": ""}',
+        "{}",
+        "not json",
     ):
         saved.write_text(content)
         assert run(["apply", str(saved)]) == 2
-        assert said in capsys.readouterr().err
+        texts(capsys.readouterr().err)
 
 
 def test_a_stale_plan_is_refused_and_the_new_plan_is_shown(
-    file: Path, capsys: pytest.CaptureFixture[str]
+    texts: Texts, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (file.parent / "infra1/opt/etcd/3.6.14").mkdir(parents=True)
+    pretend_installed(file.parent / "infra1")
     saved = file.with_name("plan.json")
     assert run(["plan", "--out", str(saved)]) == 0
     shown = capsys.readouterr().out
     plan = json.loads(saved.read_text())
     saved.write_text(json.dumps(plan | {"steps": plan["steps"][:-1]}))
     assert run(["apply", "--yes", str(saved)]) == 4
-    said = capsys.readouterr().err
-    assert shown.strip() in said
-    assert "error: the saved plan is stale" in said
+    new, _, error = capsys.readouterr().err.partition("error: ")
+    assert shown.strip() in new
+    texts(error)
 
 
 def test_provided_certificates_are_checked_before_any_host_is_contacted(
@@ -238,11 +253,11 @@ def test_provided_certificates_are_checked_before_any_host_is_contacted(
 
 
 def test_a_demo_uses_no_folder_with_other_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     assert run(["demo", "--dir", str(tmp_path)]) == 2
-    assert "contains other files than a demo" in capsys.readouterr().err
+    texts(capsys.readouterr().err)
     assert run(["demo", "--dir", str(tmp_path), "--down"]) == 2
-    assert "etcdup changed nothing" in capsys.readouterr().err
+    texts(capsys.readouterr().err)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"

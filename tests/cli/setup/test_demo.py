@@ -15,8 +15,17 @@ from pathlib import Path
 import pytest
 
 from etcdup.cli.setup.demo import program_text
-from tests.cli.conftest import VERSION, Etcdup, prepare_demo, run_and_answer, start_demo
+from tests.cli.conftest import (
+    VERSION,
+    Etcdup,
+    assert_nothing_to_do,
+    lines_with,
+    prepare_demo,
+    run_and_answer,
+    start_demo,
+)
 from tests.support.etcd_binaries import why_not
+from tests.support.texts import Texts
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
 
@@ -42,8 +51,6 @@ def test_demo_ends_with_the_line_of_etcds_guide(up: Etcdup) -> None:
     assert done.returncode == 0
     assert [HEALTHY_LINE in line for line in done.stdout.splitlines()] == [True] * 3 + [False]
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
-    assert "nothing to do" in done.stderr
-    assert "etcdup demo --down" in done.stderr
 
 
 def test_the_log_file_has_each_command_and_no_secret(up: Etcdup) -> None:
@@ -92,11 +99,10 @@ def test_etcdup_is_named_by_its_path_if_it_is_not_on_path(
 
 
 def test_status(up: Etcdup) -> None:
-    shown = up("status")
-    assert shown.returncode == 0
-    assert "3 of 3 members healthy · can lose 1 · no alarms" in shown.stdout
+    assert up("status").returncode == 0
     told = json.loads(up("status", "--json").stdout)
     assert told["leader"] in ("infra1", "infra2", "infra3")
+    assert (told["healthy"], told["size"], told["can_lose"], told["alarms"]) == (3, 3, 1, [])
     assert {member["version"] for member in told["members"]} == {VERSION}
     assert all(360 <= member["certificate"]["days_left"] <= 366 for member in told["members"])
 
@@ -108,10 +114,8 @@ def test_plan_without_changes_exits_with_0(up: Etcdup) -> None:
 
 
 def test_apply_with_nothing_to_do_proves_health(up: Etcdup) -> None:
-    done = up("apply")
-    assert done.returncode == 0
-    assert "nothing to do" in done.stderr
-    assert done.stdout.splitlines()[-1] == "cluster is healthy"
+    assert_nothing_to_do(up)
+    assert up("apply").stdout.splitlines()[-1] == "cluster is healthy"
 
 
 def test_ctl_runs_etcdctl_and_returns_its_exit_code(up: Etcdup) -> None:
@@ -121,14 +125,14 @@ def test_ctl_runs_etcdctl_and_returns_its_exit_code(up: Etcdup) -> None:
     assert up("ctl", "--", "get").returncode not in (0, None)
 
 
-def test_ctl_saves_a_snapshot_on_this_machine(up: Etcdup) -> None:
+def test_ctl_saves_a_snapshot_on_this_machine(texts: Texts, up: Etcdup) -> None:
     snapshot = up.folder / "snapshot.db"
     for words in (("--endpoint", "infra1", "--"), ("--",)):
         done = up("ctl", *words, "snapshot", "save", str(snapshot))
         assert done.returncode == 0, done.stderr
         assert snapshot.stat().st_size > 0
         snapshot.unlink()
-    assert "etcdctl takes a snapshot from one member: infra" in done.stderr
+    texts(re.sub(r"infra\d", "MEMBER", line) for line in lines_with("etcdctl", done.stderr))
 
 
 def test_ctl_streams_a_watch_until_it_is_interrupted(up: Etcdup) -> None:
@@ -184,25 +188,24 @@ def test_export_env_is_enough_for_a_shell(up: Etcdup) -> None:
     assert (done.returncode, done.stdout.count("is healthy") + done.stderr.count("is healthy")) == (0, 3)
 
 
-def test_a_killed_leader_is_reported_planned_and_started(up: Etcdup) -> None:
+def test_a_killed_leader_is_reported_planned_and_started(texts: Texts, up: Etcdup) -> None:
     leader = json.loads(up("status", "--json").stdout)["leader"]
     os.kill(pid_of(up, leader), signal.SIGKILL)
-    sick = up("health")  # It waits for the election of the other members.
+    sick = up("health", "--json")  # It waits for the election of the other members.
     assert sick.returncode == 1
-    assert sick.stdout.splitlines()[-1] == "cluster is degraded"
-    assert f"failed to check the health of member {leader}" in sick.stdout
+    told = json.loads(sick.stdout)
+    assert told["cluster"] == "degraded"
+    assert [each["name"] for each in told["members"] if not each["healthy"]] == [leader]
     assert up("status").returncode == 0
     pending = up("plan", "--exit-code", "--out", "saved.json")
     assert pending.returncode == 3
-    assert f"start etcd  {leader}" in pending.stdout
-    asked = up("apply")
-    assert asked.returncode == 2
-    assert "hint: pass `--yes` to skip the confirmation" in asked.stderr
+    steps = json.loads((up.folder / "saved.json").read_text())["steps"]
+    assert [(step["step"], step["host"]) for step in steps] == [("StartMember", leader)]
+    texts(up("apply"))
     done = up("apply", "--yes", "saved.json")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "cluster is healthy")
     stale = up("apply", "--yes", "saved.json")
-    assert stale.returncode == 4
-    assert "cluster demo: nothing to do\n\nerror: the saved plan is stale" in stale.stderr
+    texts(stale)
 
 
 def test_a_member_that_cannot_start_leaves_the_apply_partly_done(up: Etcdup) -> None:
@@ -217,15 +220,14 @@ def test_a_member_that_cannot_start_leaves_the_apply_partly_done(up: Etcdup) -> 
     assert up("apply", "--yes").returncode == 0
 
 
-def test_no_second_operator_at_the_same_time(up: Etcdup) -> None:
+def test_no_second_operator_at_the_same_time(texts: Texts, up: Etcdup) -> None:
     os.kill(pid_of(up, "infra2"), signal.SIGKILL)
     lock = up.folder / ".local/share/etcdup/demo/infra1/run/etcdup/lock"
     with subprocess.Popen(["flock", str(lock), "sleep", "60"]) as holder:
         try:
             time.sleep(0.3)
             done = up("apply", "--yes")
-            assert done.returncode == 4
-            assert "infra1 is locked by another etcdup" in done.stderr
+            texts(done)
             assert up("status").returncode == 0
         finally:
             subprocess.run(["pkill", "-P", str(holder.pid)], check=False)
@@ -243,20 +245,19 @@ def test_a_declined_question_changes_nothing(up: Etcdup) -> None:
     assert up("health").returncode == 0
 
 
-def test_destroy_needs_the_name_and_archives_the_data(up: Etcdup) -> None:
+def test_destroy_needs_the_name_and_archives_the_data(texts: Texts, up: Etcdup) -> None:
     assert up("destroy").returncode == 2
     assert up("destroy", "--yes-destroy", "another").returncode == 4
     done = up("destroy", "--yes-destroy", "demo")
     assert done.returncode == 0, done.stderr
-    assert "No data was deleted" in done.stderr
+    texts(lines_with("deleted", done.stderr))
     root = up.folder / ".local/share/etcdup/demo"
     for name in ("infra1", "infra2", "infra3"):
         assert not (root / name / "var/lib/etcd").exists()
         (kept,) = (root / name / "var/lib").glob("etcd.aside-*/member")
         assert kept.is_dir()
         assert f"{name}  {kept.parent}" in done.stderr
-    again = up("destroy", "--yes-destroy", "demo")
-    assert (again.returncode, "nothing to do" in again.stderr) == (0, True)
+    assert up("destroy", "--yes-destroy", "demo").returncode == 0
     assert up("demo").returncode == 0
 
 

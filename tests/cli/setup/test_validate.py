@@ -71,7 +71,8 @@ def test_init_without_openssh_proposes_the_user_of_this_machine(
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setenv("LOGNAME", "jo")
     assert run(["init", "10.0.0.1"]) == 0
-    assert "ssh: {user: jo, sudo: true}" in (folder / "cluster.yaml").read_text().splitlines()
+    written = (folder / "cluster.yaml").read_text()
+    assert "ssh: {user: jo, sudo: true}" in written.splitlines()
 
 
 def test_the_first_line_of_a_new_file_names_a_schema_that_exists(

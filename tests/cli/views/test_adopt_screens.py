@@ -15,7 +15,7 @@ from etcdup.ops.adopt.local_files import issue_own_files
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork
 from tests.cli.golden import assert_golden
-from tests.flows.test_take_over import inspect_waiting, take_over
+from tests.flows.test_take_over import inspect_waiting, run_in_containers, run_in_static_pods, take_over
 from tests.support.fake_world import make_plan, spec_of, world_of
 from tests.support.foreign_cluster import adopt, cluster_id, foreign_network
 
@@ -38,9 +38,10 @@ async def network(tmp_path: Path) -> FakeNetwork:
     return network
 
 
-async def shown_take_over(network: FakeNetwork, folder: Path) -> str:
+async def shown_take_over(network: FakeNetwork, folder: Path, *, static_pods: bool = False) -> str:
     world = world_of(SPEC, network, folder)
-    return shown(plan_take_over(SPEC, await observe(world), ALL, await inspect_waiting(world)))
+    observed, foreign = await observe(world), await inspect_waiting(world)
+    return shown(plan_take_over(SPEC, observed, ALL, foreign, static_pods=static_pods))
 
 
 async def test_the_plan_of_an_adopted_cluster(tmp_path: Path, network: FakeNetwork) -> None:
@@ -60,6 +61,17 @@ async def test_the_plans_of_a_take_over(tmp_path: Path, network: FakeNetwork) ->
     assert_golden("take-over-last.txt", await shown_take_over(network, tmp_path))
     network.machines["infra3"].process = None
     assert_golden("take-over-refused.txt", await shown_take_over(network, tmp_path))
+
+
+async def test_the_plan_of_a_take_over_of_containers(tmp_path: Path, network: FakeNetwork) -> None:
+    run_in_containers(network)
+    assert_golden("take-over-containers.txt", await shown_take_over(network, tmp_path))
+
+
+async def test_the_plans_of_a_take_over_of_static_pods(tmp_path: Path, network: FakeNetwork) -> None:
+    run_in_static_pods(network)
+    assert_golden("take-over-static-pods-refused.txt", await shown_take_over(network, tmp_path))
+    assert_golden("take-over-static-pods.txt", await shown_take_over(network, tmp_path, static_pods=True))
 
 
 async def test_the_plan_of_giving_back(tmp_path: Path, network: FakeNetwork) -> None:

@@ -19,7 +19,9 @@ from etcdup.core.maintain.leadership import plan_move_leader
 from etcdup.core.maintain.space import Space, Use
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, plan_from_json, plan_to_json
-from etcdup.core.planner.repair import Evidence, Repair, decide_repair, plan_repair
+from etcdup.core.planner.offline_defrag import plan_offline_defrag
+from etcdup.core.planner.repair import Repair, decide_repair, plan_repair
+from etcdup.core.planner.repair_data import Evidence
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork
 from tests.cli.golden import assert_golden, assert_golden_json
@@ -48,6 +50,10 @@ async def test_plans(tmp_path: Path) -> None:
     assert isinstance(plan, Plan)
     assert_golden("maintain-defrag.txt", render_plan(plan, PLAIN, 100))
     assert plan_from_json(json.loads(json.dumps(plan_to_json(plan)))) == plan
+    offline = plan_offline_defrag(SPEC, observed, "prod-0123456789ab", (), 200 * MIB)
+    assert isinstance(offline, Plan)
+    assert_golden("maintain-defrag-offline.txt", render_plan(offline, PLAIN, 100))
+    assert plan_from_json(json.loads(json.dumps(plan_to_json(offline)))) == offline
     move = plan_move_leader(SPEC, observed, "infra2")
     assert isinstance(move, Plan)
     assert_golden("maintain-move-leader.txt", render_plan(move, PLAIN, 100))

@@ -15,7 +15,9 @@ from etcdup.cli.views.text import Paint
 from etcdup.core.audit.audit import audit
 from etcdup.core.audit.findings import Disk, Evidence, MemberHash, PortProbe
 from etcdup.core.members.limits import limits
-from etcdup.core.observed.model import MemberSilent, Observed, Unreachable
+from etcdup.core.observed.host import Unreachable
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.recovery.recovery import refuse_recovery
 from etcdup.core.spec.model import Spec
@@ -35,6 +37,7 @@ from tests.support.fake_world import (
     spec_of,
     world_of,
 )
+from tests.support.texts import Texts
 
 pytestmark = pytest.mark.quick
 
@@ -134,7 +137,7 @@ async def test_the_status_of_a_cluster_that_is_being_changed(tmp_path: Path) -> 
     assert_golden_json("status-changing.json", status_json(status))
 
 
-async def test_the_health_of_a_cluster_that_differs_from_its_file(tmp_path: Path) -> None:
+async def test_the_health_of_a_cluster_that_differs_from_its_file(texts: Texts, tmp_path: Path) -> None:
     network = await bring_up_network(spec_of(5), tmp_path)
     spec = spec_of(3)
     world = world_of(spec, network, tmp_path)
@@ -142,7 +145,7 @@ async def test_the_health_of_a_cluster_that_differs_from_its_file(tmp_path: Path
     results = await prove_each(world, observed)
     verdict = judge(spec, observed)
     assert health_of(results, verdict) == "degraded"
-    assert "infra4 is in the member list and not in cluster.yaml" in render_health(results, PLAIN, verdict)
+    texts(re.sub(r"took [\d.]+", "took N", render_health(results, PLAIN, verdict)))
 
 
 async def test_a_full_database_is_reported_in_the_same_way_by_each_verb(tmp_path: Path) -> None:
@@ -216,13 +219,13 @@ async def test_a_cluster_without_responding_members_is_not_called_one_without_qu
     assert heading == "cluster prod · health unknown: etcdup cannot connect to a member"
 
 
-async def test_health_ends_with_the_line_of_etcds_guide(tmp_path: Path) -> None:
+async def test_health_ends_with_the_line_of_etcds_guide(texts: Texts, tmp_path: Path) -> None:
     spec = spec_of(3)
     network = await bring_up_network(spec, tmp_path)
     world = world_of(spec, network, tmp_path)
     results = await prove(world, await observe(world))
     assert render_health(results, PLAIN).splitlines()[-1] == "cluster is healthy"
-    assert "is healthy: got healthy result from https://192.168.8.66:2379" in render_health(results, PLAIN)
+    texts(re.sub(r"took [\d.]+", "took N", render_health(results, PLAIN)))
 
 
 def test_health_separates_unhealthy_from_silent_and_degraded_from_unavailable() -> None:

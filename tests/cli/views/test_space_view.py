@@ -15,6 +15,7 @@ from etcdup.core.maintain.space import measure_space
 from etcdup.core.members.space import NO_LIMIT
 from tests.cli.golden import assert_golden, assert_golden_json
 from tests.support.bolt_files import History, opened
+from tests.support.texts import Texts
 
 pytestmark = pytest.mark.quick
 
@@ -48,18 +49,16 @@ def test_the_space_of_a_kubernetes_cluster() -> None:
 
 
 @pytest.mark.parametrize(
-    ("growth", "line"),
-    [
-        (Growth(NOON, -1.0, None), "did not grow since"),
-        (Growth(NOON, 1.0, 9e9), "in more than 3650 days"),
-        (None, ""),
-    ],
+    "growth", [Growth(NOON, -1.0, None), Growth(NOON, 1.0, 9e9), Growth(NOON, 1.0, 1.99), None]
 )
-def test_the_growth(growth: Growth | None, line: str) -> None:
-    text = render_space(report(growth, NO_LIMIT), Paint(False))
-    assert line in text
-    assert "no quota" in text
+def test_the_growth(texts: Texts, growth: Growth | None) -> None:
+    texts(render_space(report(growth, NO_LIMIT), Paint(False)).partition("\n\n")[0])
     assert space_json(report(growth, NO_LIMIT))["quota"] is None
+
+
+def test_an_unknown_growth_says_what_is_missing(texts: Texts) -> None:
+    for more in ((), (NO_LIMIT,)):
+        texts(render_space(report(None, *more), Paint(False)).partition("\n\n")[0])
 
 
 def test_an_empty_database_and_hostile_keys_have_a_text() -> None:

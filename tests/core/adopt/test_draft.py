@@ -18,7 +18,8 @@ from etcdup.core.adopt.member import member_of
 from etcdup.core.adopt.model import HostProcesses, Inspected, Owners, Process, Unreadable
 from etcdup.core.adopt.refusals import refuse_files, refuse_host, refuse_unnamed, unnamed_members
 from etcdup.core.observed.connections import HostConnections, Socket
-from etcdup.core.observed.model import ListedMember, Marker
+from etcdup.core.observed.marker import Marker
+from etcdup.core.observed.member import ListedMember
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.load import load
 from etcdup.core.spec.model import is_host_name
@@ -26,7 +27,6 @@ from etcdup.core.spec.units import Revisions
 from etcdup.core.spec.version import Version
 from tests.core.spec.test_load import spec_value
 from tests.support.adopt_shapes import (
-    CLUSTER,
     GUIDE,
     KUBEADM,
     KUBEASZ,
@@ -42,6 +42,7 @@ from tests.support.adopt_shapes import (
     with_answer,
 )
 from tests.support.cases import quick_first
+from tests.support.texts import Texts
 
 GOLDEN = Path(__file__).parent / "shapes"
 
@@ -166,7 +167,7 @@ def test_members_that_listen_on_another_address_than_the_advertised_one(listens:
     ]
 
 
-def test_the_connected_clients_are_named() -> None:
+def test_the_connected_clients_are_named(texts: Texts) -> None:
     """An own connection of etcd, for its gateway, is no client."""
     server, client, far = ("127.0.0.1", 2379), ("127.0.0.1", 50001), ("10.0.0.9", 50002)
     sockets = (
@@ -181,18 +182,16 @@ def test_the_connected_clients_are_named() -> None:
     owners = {"2": (812, "kube-apiserver"), "5": (seen[0].process.pid, "etcd")}
     seen[0] = replace(seen[0], connections=HostConnections(sockets, owners))
     named = [each for each in made(seen).decide if "kube-apiserver (pid 812)" in each]
-    assert [each.startswith("infra1: ") and "10.0.0.9" in each and "50003" not in each for each in named] == [
-        True
-    ]
+    texts(named)
 
 
-def test_a_file_that_changed_since_the_start_is_to_be_decided() -> None:
+def test_a_file_that_changed_since_the_start_is_to_be_decided(texts: Texts) -> None:
     seen = inspected(SHAPES["pigsty"])
     config = seen[0].process.config
     assert config is not None
     later = replace(seen[0].process, config=replace(config, changed_at=seen[0].process.started_at + 60))
     decide = made([replace(seen[0], process=later), *seen[1:]]).decide
-    assert [each for each in decide if each.startswith("etcd-1: /etc/etcd/etcd.conf")]
+    texts([each for each in decide if "/etc/etcd/etcd.conf" in each])
 
 
 Change = Callable[[list[Inspected]], list[Inspected]]
@@ -227,37 +226,40 @@ def _urls(peers: tuple[str, ...], clients: tuple[str, ...]) -> Change:
 
 
 FOURTH = ListedMember(4, "infra4", ("https://10.0.0.4:2380",), ("https://10.0.0.4:2379",), False)
-REFUSED: dict[str, tuple[Change, str]] = {
-    "four members": (_members(FOURTH), "4 members"),
-    "a learner": (_members(FOURTH, replace(FOURTH, member_id=5, name="x", is_learner=True)), "learner"),
-    "never started": (_members(FOURTH, replace(FOURTH, member_id=5, name="")), "never started"),
-    "twins": (_members(FOURTH, replace(FOURTH, member_id=5)), "infra4"),
-    "two versions": (_first(lambda seen: with_answer(seen, version=Version(3, 5, 21))), "3.5.21"),
-    "two clusters": (_first(lambda seen: with_answer(seen, cluster_id="1")), CLUSTER),
-    "two lists": (_first(lambda seen: with_answer(seen, members=seen.answer.members[:2])), "member lists"),
-    "the same member twice": (lambda seen: [*seen[:2], seen[1]], "same member"),
-    "an old version": (_each(lambda seen: with_answer(seen, version=Version(3, 3, 27))), "3.3.27"),
-    "two peer URLs": (
-        _urls(("https://10.0.0.1:2380", "https://10.0.0.1:2390"), ("https://10.0.0.1:2379",)), "2 peer URLs",
+REFUSED: dict[str, Change] = {
+    "four members": _members(FOURTH),
+    "a learner": _members(FOURTH, replace(FOURTH, member_id=5, name="x", is_learner=True)),
+    "never started": _members(FOURTH, replace(FOURTH, member_id=5, name="")),
+    "twins": _members(FOURTH, replace(FOURTH, member_id=5)),
+    "two versions": _first(lambda seen: with_answer(seen, version=Version(3, 5, 21))),
+    "two clusters": _first(lambda seen: with_answer(seen, cluster_id="1")),
+    "two lists": _first(lambda seen: with_answer(seen, members=seen.answer.members[:2])),
+    "the same member twice": lambda seen: [*seen[:2], seen[1]],
+    "an old version": _each(lambda seen: with_answer(seen, version=Version(3, 3, 27))),
+    "two peer URLs": _urls(("https://10.0.0.1:2380", "https://10.0.0.1:2390"), ("https://10.0.0.1:2379",)),
+    "http in the member list": _urls(("http://10.0.0.1:2380",), ("https://10.0.0.1:2379",)),
+    "another address for clients": _urls(("https://10.0.0.1:2380",), ("https://10.1.0.1:2379",)),
+    "no client URL": _urls(("https://10.0.0.1:2380",), ()),
+    "a home directory": _words("/var/lib/etcd", "/home/etcd"),
+    "one directory inside the other": _words("--data-dir=/var/lib/etcd", "--data-dir=/"),
+    "a certificate that ends": _first(
+        lambda seen: replace(
+            seen,
+            certs={
+                "/etc/kubernetes/ssl/kubernetes.pem": (
+                    cert("/p", "CN=kubernetes", "k", ends=NOW + timedelta(days=3)),
+                )
+            },
+        )
     ),
-    "http in the member list": (_urls(("http://10.0.0.1:2380",), ("https://10.0.0.1:2379",)), "TLS only"),
-    "another address for clients": (_urls(("https://10.0.0.1:2380",), ("https://10.1.0.1:2379",)), "10.1.0.1"),
-    "no client URL": (_urls(("https://10.0.0.1:2380",), ()), "client URL"),
-    "a home directory": (_words("/var/lib/etcd", "/home/etcd"), "/home/etcd"),
-    "one directory inside the other": (_words("--data-dir=/var/lib/etcd", "--data-dir=/"), "data_dir"),
-    "a certificate that ends": (
-        _first(lambda seen: replace(seen, certs={"/etc/kubernetes/ssl/kubernetes.pem": (
-            cert("/p", "CN=kubernetes", "k", ends=NOW + timedelta(days=3)),)})), "expires",
-    ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", quick_first(*REFUSED))
-def test_a_cluster_that_cannot_be_adopted_is_refused(case: str) -> None:
-    change, text = REFUSED[case]
-    found = draft_of(change(inspected(GUIDE)))
+def test_a_cluster_that_cannot_be_adopted_is_refused(texts: Texts, case: str) -> None:
+    found = draft_of(REFUSED[case](inspected(GUIDE)))
     assert not isinstance(found, Draft), found.text
-    assert [each for each in found if text in each.message], found
+    texts(found)
     assert all(each.hint for each in found)
 
 
@@ -340,11 +342,11 @@ def test_the_data_of_a_container_is_a_directory_of_the_host(
     assert not refuse_files(seen, ("/var/lib/etcd",)), "a process of the host needs no mount"
 
 
-def test_members_that_were_not_named_are_not_inspected() -> None:
+def test_members_that_were_not_named_are_not_inspected(texts: Texts) -> None:
     members = [member_of(inspected(GUIDE)[0])]
     assert unnamed_members(members) == {"infra2": "10.0.0.2", "infra3": "10.0.0.3"}
     (refused,) = refuse_unnamed(members)
-    assert "10.0.0.1 10.0.0.2 10.0.0.3" in refused.hint
+    texts(refused)
 
 
 def test_a_member_that_the_list_does_not_have_is_not_readable() -> None:

@@ -9,20 +9,16 @@ import pytest
 from etcdup.cli.main import cli
 from etcdup.core.adopt.verbs import VERBS, refuse_verb
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.adopt_steps import AdoptHost
+from etcdup.core.plan.certificate_steps import RevokeCertificates, RotateAuthority
+from etcdup.core.plan.database_steps import DefragmentMember, DefragmentOffline
+from etcdup.core.plan.member_steps import MoveLeadership, RestartMember, StartMember
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import (
-    AdoptHost,
-    DefragmentMember,
-    MoveLeadership,
-    RestartMember,
-    RevokeCertificates,
-    RotateAuthority,
-    StartMember,
-)
 from etcdup.core.planner.guards import refuse_step
 from tests.support.fake_world import spec_of
 from tests.support.initial_states import BASE, first_states
 from tests.support.observed_model import ObservedModel
+from tests.support.texts import Texts
 
 SPEC = spec_of(3, version=BASE)
 # The table of docs/guides/adopt.md: what must wait, and the command that the hint names.
@@ -72,9 +68,9 @@ def test_the_table_has_each_verb_of_the_command_line() -> None:
 
 
 @pytest.mark.parametrize("verb", WAITING)
-def test_a_verb_that_waits_says_what_to_type(verb: str) -> None:
+def test_a_verb_that_waits_says_what_to_type(texts: Texts, verb: str) -> None:
     (reason,) = refuse_verb(verb, observation())
-    assert "infra1, infra2, infra3" in reason.message
+    texts(reason)
     assert WAITING[verb] in reason.hint
     assert refuse_verb(verb, healthy()) == ()
 
@@ -93,6 +89,7 @@ def test_a_verb_that_works_is_not_refused(verb: str) -> None:
         (RevokeCertificates(serials=("1",), roles=("client/app",), reason=""), True),
         (AdoptHost(host="infra1", reason=""), False),
         (DefragmentMember(host="infra1", in_use=1, reason=""), False),
+        (DefragmentOffline(host="infra1", in_use=1, reason=""), True),
         (MoveLeadership(host="infra1", reason=""), False),
     ],
     ids=lambda value: value.kind if isinstance(value, Step) else "",

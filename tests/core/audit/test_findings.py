@@ -9,7 +9,11 @@ import pytest
 from etcdup.core.audit.audit import audit
 from etcdup.core.audit.findings import Disk, Evidence, Finding, LeaderChanges, MemberHash, MemberLog
 from etcdup.core.certs.inventory import CertFacts, CertInspection
-from etcdup.core.observed.model import CertSeen, DirSeen, ListeningPort, MemberSilent, UnitSeen
+from etcdup.core.observed.directory import DirSeen
+from etcdup.core.observed.host import ListeningPort
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.pki import CertSeen
+from etcdup.core.observed.unit import UnitSeen
 from etcdup.core.spec.model import Spec
 from tests.support.audit_evidence import (
     GOOD_DISK,
@@ -21,6 +25,7 @@ from tests.support.audit_evidence import (
 )
 from tests.support.fake_world import spec_of
 from tests.support.observation_strategies import GIB
+from tests.support.texts import Texts
 
 SPEC = spec_of()
 
@@ -71,7 +76,7 @@ def test_the_type_of_a_file_system_is_checked(healthy: Evidence, kind: str, leve
     assert list(map(summary_of, audit(SPEC, seen))) == ([(level, "infra2", what)] if level else [])
 
 
-def test_the_own_disk_of_a_log_is_checked(healthy: Evidence) -> None:
+def test_the_own_disk_of_a_log_is_checked(texts: Texts, healthy: Evidence) -> None:
     """etcd flushes its writes on that disk. If data and log share a disk, its free space is reported once."""
     log = Disk("/srv/log/wal", "ext4", 300 * 1024**2, "/dev/sdb1", "/srv/log")
     assert summary_of(single_finding(with_inspection(healthy, "infra1", disks=(GOOD_DISK, log)))) == (
@@ -80,9 +85,7 @@ def test_the_own_disk_of_a_log_is_checked(healthy: Evidence) -> None:
     shared = replace(log, mount=GOOD_DISK.mount)
     assert audit(SPEC, with_inspection(healthy, "infra1", disks=(GOOD_DISK, shared))) == ()
     volatile = replace(log, filesystem="tmpfs", free_bytes=GIB)
-    assert single_finding(with_inspection(healthy, "infra1", disks=(GOOD_DISK, volatile))).what.startswith(
-        "/srv/log/wal is on tmpfs"
-    )
+    texts(single_finding(with_inspection(healthy, "infra1", disks=(GOOD_DISK, volatile))))
     slow = with_inspection(
         healthy, "infra1", disks=(GOOD_DISK, log := replace(log, free_bytes=GIB)), fsyncs_ms=(40.0,) * 100
     )
@@ -108,7 +111,7 @@ def test_without_disks_of_the_inspection_those_of_the_probe_count(healthy: Evide
     ]  # fmt: skip
 
 
-def test_a_database_is_compared_with_the_quota_of_its_process(healthy: Evidence) -> None:
+def test_a_database_is_compared_with_the_quota_of_its_process(texts: Texts, healthy: Evidence) -> None:
     """cluster.yaml can have another quota. If no quota is set, the default of etcd is 2 GiB."""
     full = with_member(healthy, "infra2", db_size=7 * GIB // 4, db_in_use=5 * GIB // 4)
     assert summary_of(single_finding(full)) == (
@@ -124,9 +127,9 @@ def test_a_database_is_compared_with_the_quota_of_its_process(healthy: Evidence)
     assert audit(SPEC, raised) == ()
     wish = spec_of(more="etcd: {quota: 8GiB}\n")
     (found,) = (each for each in audit(wish, full) if each.code == "database-nearly-full")
-    assert "1.8 GiB of its quota of 2.0 GiB" in found.what
+    texts(found)
     unknown = with_inspection(full, "infra2", settings={})
-    assert "1.8 GiB of its quota of 8.0 GiB" not in "".join(each.what for each in audit(wish, unknown))
+    texts([each for each in audit(wish, unknown) if each.code == "database-nearly-full"])
     endless = raised
     for name in healthy.inspections:
         endless = with_inspection(endless, name, settings={**SAFE_SETTINGS, "quota-backend-bytes": "-1"})
@@ -136,7 +139,7 @@ def test_a_database_is_compared_with_the_quota_of_its_process(healthy: Evidence)
 # Hosts
 
 
-def test_swap_a_second_etcd_and_an_unhardened_unit_are_reported(healthy: Evidence) -> None:
+def test_swap_a_second_etcd_and_an_unhardened_unit_are_reported(texts: Texts, healthy: Evidence) -> None:
     assert summary_of(single_finding(with_inspection(healthy, "infra2", swap=True))) == (
         "advice",
         "infra2",
@@ -144,7 +147,7 @@ def test_swap_a_second_etcd_and_an_unhardened_unit_are_reported(healthy: Evidenc
     )
     other = single_finding(with_inspection(healthy, "infra2", other_units=("etcd-events.service",)))
     assert summary_of(other) == ("wrong", "infra2", "A second etcd runs on this host: etcd-events.service.")
-    assert "disable --now etcd-events.service" in other.fix
+    texts(other)
     assert summary_of(single_finding(with_inspection(healthy, "infra2", exposure=9.6))) == (
         "advice", "infra2", "systemd rates etcd.service 9.6 of 10 (0 is safest, 10 is not hardened).",
     )  # fmt: skip
@@ -169,7 +172,7 @@ def test_cloned_machines_are_reported(healthy: Evidence) -> None:
     assert summary_of(single_finding(cloned)) == ("wrong", "", "infra1 and infra3 have the same machine ID.")
 
 
-def test_the_program_on_the_port_of_a_stopped_member_is_named(healthy: Evidence) -> None:
+def test_the_program_on_the_port_of_a_stopped_member_is_named(texts: Texts, healthy: Evidence) -> None:
     stopped = UnitSeen(load="loaded", active="failed", enabled="enabled")
     taken = (ListeningPort(2379, 815, "nginx"), ListeningPort(2380))
     seen = with_hosts(healthy, infra1={"unit": stopped, "listening": taken})
@@ -178,7 +181,7 @@ def test_the_program_on_the_port_of_a_stopped_member_is_named(healthy: Evidence)
     assert summary_of(found) == (
         "wrong", "infra1", "infra1: port 2379 (client) is in use by nginx (pid 815).",
     )  # fmt: skip
-    assert "port 2380 (peer) is in use" in found.why
+    texts(found)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +226,7 @@ def facts_for(address: str, at: datetime) -> CertFacts:
 # Between members
 
 
-def test_settings_that_differ_between_members_are_reported(healthy: Evidence) -> None:
+def test_settings_that_differ_between_members_are_reported(texts: Texts, healthy: Evidence) -> None:
     same = with_inspection(
         healthy, "infra1", settings={**SAFE_SETTINGS, "heartbeat-interval": "100", "election-timeout": "1000"}
     )
@@ -238,16 +241,14 @@ def test_settings_that_differ_between_members_are_reported(healthy: Evidence) ->
     quota = single_finding(
         with_inspection(healthy, "infra1", settings={**SAFE_SETTINGS, "quota-backend-bytes": "8589934592"})
     )
-    assert quota.what.startswith(
-        "The members run with different values of quota-backend-bytes: 2147483648 on infra2"
-    )
+    texts(quota)
 
 
-def test_a_round_trip_time_is_compared_with_the_running_timeouts(healthy: Evidence) -> None:
+def test_a_round_trip_time_is_compared_with_the_running_timeouts(texts: Texts, healthy: Evidence) -> None:
     far = with_inspection(healthy, "infra1", round_trips_ms={"infra2": 0.2, "infra3": 203.4})
     found = single_finding(far)
     assert summary_of(found) == ("advice", "", "The largest round-trip time between two hosts is 203.4 ms.")
-    assert found.fix.startswith("Set `heartbeat_ms: 210` and `election_ms: 2100` below `etcd`")
+    texts(found)
     for name in far.inspections:
         far = with_inspection(
             far, name, settings={**SAFE_SETTINGS, "heartbeat-interval": "210", "election-timeout": "2100"}
@@ -288,7 +289,7 @@ def test_leader_changes_that_could_not_be_read_are_reported(healthy: Evidence) -
     )
 
 
-def test_members_that_3_7_could_not_start_are_reported(healthy: Evidence) -> None:
+def test_members_that_3_7_could_not_start_are_reported(texts: Texts, healthy: Evidence) -> None:
     logs = (MemberLog("infra1", reads_v2=True), MemberLog("infra2"), MemberLog("infra3", reads_v2=True))
     found = single_finding(replace(healthy, logs=logs))
     assert (found.level, found.code, found.host, found.rules) == (
@@ -297,7 +298,7 @@ def test_members_that_3_7_could_not_start_are_reported(healthy: Evidence) -> Non
         "",
         (111,),
     )
-    assert "infra1, infra3" in found.what
+    texts(found)
 
 
 def test_a_log_that_could_not_be_read_is_reported(healthy: Evidence) -> None:
@@ -306,23 +307,19 @@ def test_a_log_that_could_not_be_read_is_reported(healthy: Evidence) -> None:
 
 
 @pytest.mark.parametrize(
-    ("alarm", "words"),
+    "alarm",
     [
-        (
-            "CORRUPT on member 1",
-            ("`etcdup maintain verify`", "`etcdup maintain repair NAME`", "`etcdup restore"),
-        ),
-        ("NOSPACE", ("`etcdup maintain fix-space`", "disarms the alarm")),
-        ("STRANGE", ("alarm list",)),
+        "CORRUPT on member 1",
+        "NOSPACE",
+        "STRANGE",
     ],
 )
-def test_each_alarm_has_its_fix(healthy: Evidence, alarm: str, words: tuple[str, ...]) -> None:
+def test_each_alarm_has_its_fix(texts: Texts, healthy: Evidence, alarm: str) -> None:
     """A database that has reached its quota is larger than the quota of cluster.yaml, too."""
     full = with_member(healthy, "infra1", alarms=(alarm,), db_size=SPEC.etcd.quota, db_quota=SPEC.etcd.quota)
     (found,) = (each for each in audit(SPEC, full) if each.code == "alarm-raised")
     assert (found.level, found.host) == ("wrong", "")
-    assert "3 of 3 voters follow a leader" in found.why
-    assert [word for word in words if word not in found.fix] == []
+    texts(found)
 
 
 def test_an_alarm_of_a_removed_member_is_reported(healthy: Evidence) -> None:
@@ -369,11 +366,10 @@ def test_a_history_without_compactions_is_reported(healthy: Evidence) -> None:
     assert "compaction-missing" not in [each.code for each in audit(off, replace(busy, leaders=late))]
 
 
-def test_an_alarm_does_not_claim_a_quorum_that_is_lost(healthy: Evidence) -> None:
+def test_an_alarm_does_not_claim_a_quorum_that_is_lost(texts: Texts, healthy: Evidence) -> None:
     full = with_member(healthy, "infra1", alarms=("NOSPACE",))
     lost = with_member(with_member(full, "infra2", leader_id=0), "infra3", leader_id=0)
-    whys = [each.why for case in (full, lost) for each in audit(SPEC, case) if each.code == "alarm-raised"]
-    assert ["the cluster has a quorum" in why for why in whys] == [True, False]
+    texts([each.why for case in (full, lost) for each in audit(SPEC, case) if each.code == "alarm-raised"])
 
 
 def test_the_data_of_a_single_answering_member_is_not_compared(healthy: Evidence) -> None:

@@ -20,7 +20,8 @@ from etcdup.core.backups.backups import (
     whole_backups,
 )
 from etcdup.core.observed.activity import Activity
-from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.spec.model import KeepSpec
 from etcdup.ops.world.observe import observe
 from tests.support.fake_world import running_network, spec_of, world_of

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from etcdup.core.backups.backups import CANARY, backup_name
 from etcdup.core.backups.change_log import Times, changes, read_times
 from etcdup.core.etcd.rows import revision_key
-from etcdup.core.etcd.varint import write_varint
 from tests.support.bolt_files import History, database, opened
+from tests.support.kubernetes_lease import field, renewal
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -58,18 +58,6 @@ def test_the_times_of_earlier_backups_are_around_a_change() -> None:
     assert times.first_from(NOON + HOUR / 2) == second
     assert times.first_from(NOON + HOUR * 2) is None
     assert Times().around(5) == (None, None)
-
-
-def field(number: int, content: bytes | int) -> bytes:
-    if isinstance(content, int):
-        return write_varint(number << 3) + write_varint(content)
-    return write_varint(number << 3 | 2) + write_varint(len(content)) + content
-
-
-def renewal(at: datetime) -> bytes:
-    """Return a Lease object as kube-apiserver stores it."""
-    spec = field(1, b"node-1") + field(2, 40) + field(4, field(1, int(at.timestamp())) + field(2, 5))
-    return b"k8s\x00" + field(1, b"type") + field(2, field(1, b"metadata") + field(2, spec)) + field(3, b"")
 
 
 def test_a_lease_of_kubernetes_has_a_time_and_a_wrong_clock_is_left_out() -> None:

@@ -7,7 +7,8 @@ from itertools import product
 import pytest
 
 from etcdup.core.certs.generation import refuse_stale_pki, stale_pki_notes
-from etcdup.core.observed.model import CertSeen, Observed
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import CertSeen
 from tests.support.fake_world import spec_of
 from tests.support.initial_states import BASE, first_states
 from tests.support.observed_model import NOW, ObservedModel

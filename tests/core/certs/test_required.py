@@ -15,9 +15,10 @@ from etcdup.core.certs.required import (
     desired_consumer_cert,
     why_due,
 )
-from etcdup.core.observed.model import CertSeen
+from etcdup.core.observed.pki import CertSeen
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.names import COMMON_NAME_LIMIT, peer_common_name
+from tests.support.texts import Texts
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -227,10 +228,10 @@ def test_a_fault_of_a_file_is_reported_once_for_all_members(changed: dict[str, A
     assert not fault.is_warning
 
 
-def test_an_end_within_a_week_is_a_warning() -> None:
+def test_an_end_within_a_week_is_a_warning(texts: Texts) -> None:
     (fault,) = faults_of(guide_cert(not_after=NOW + 7 * DAY - timedelta(seconds=1)))
     assert fault.is_warning
-    assert "expires on" in fault.message
+    texts(fault)
     assert faults_of(guide_cert(not_after=NOW + 7 * DAY)) == ()
 
 
@@ -257,11 +258,11 @@ def test_intermediate_certificates_are_checked() -> None:
     }
 
 
-def test_the_hint_says_why_a_dns_name_alone_is_not_enough() -> None:
+def test_the_hint_says_why_a_dns_name_alone_is_not_enough(texts: Texts) -> None:
     spec = spec_of({"name": "infra1", "address": "etcd1.example.com", "listen_address": "10.0.0.1"})
     seen = guide_cert(dns_names=("*.example.com",), addresses=())
     (fault,) = check_provided(spec, sets_of(seen, spec), NOW)
-    assert "by the IP address from which it connects" in fault.hint
+    texts(fault)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from etcdup.core.etcd.bbolt import Bolt
 from etcdup.core.etcd.bbolt_writer import BoltWriter
 from etcdup.remote.etcd.pb import rpc_pb2
 from tests.support.bolt_files import PAGE, History, opened
+from tests.support.texts import Texts
 
 KIND = rpc_pb2.AlarmType
 
@@ -42,8 +43,10 @@ def test_alarms_are_those_that_etcd_wrote(raised: set[tuple[str, int]]) -> None:
     assert read_alarms(opened(writer.head() + b"".join(copy))) == ()
 
 
-def test_a_damaged_alarm_is_an_error() -> None:
-    with pytest.raises(ValueError, match="longer than its message"):
+def test_a_damaged_alarm_is_an_error(texts: Texts) -> None:
+    with pytest.raises(ValueError) as caught:
         read_alarms(with_alarms([b"\x0a\xff\x01"]))
-    with pytest.raises(ValueError, match="alarm"):
+    texts(caught.value)
+    with pytest.raises(ValueError) as caught:
         read_alarms(with_alarms([b"\x12\x01a"]))
+    texts(caught.value)

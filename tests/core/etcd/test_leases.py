@@ -7,6 +7,7 @@ import pytest
 from etcdup.core.etcd.bbolt import Bolt
 from etcdup.core.etcd.leases import LeaseUse, key_prefix, read_leases
 from etcdup.core.restore.client_notes import lease_notes
+from tests.support.texts import Texts
 
 
 class Buckets(Bolt):
@@ -32,7 +33,7 @@ def key_value(key: bytes, lease: int = 0) -> bytes:
 LEASES = [(bytes(7) + bytes([number]), b"") for number in (7, 8)]
 
 
-def test_a_key_counts_if_its_newest_revision_has_a_lease() -> None:
+def test_a_key_counts_if_its_newest_revision_has_a_lease(texts: Texts) -> None:
     keys = [
         (revision(2), key_value(b"/service/pg/leader", 7)),
         (revision(3), key_value(b"/service/pg/members/pg1", 7)),
@@ -47,7 +48,7 @@ def test_a_key_counts_if_its_newest_revision_has_a_lease() -> None:
     use = read_leases(Buckets(lease=LEASES, key=keys))
     assert use == LeaseUse(2, 3, (("/service/pg/", 2), ("/registry/masterleases/", 1)))
     (note,) = lease_notes(use, keep_leases=False)
-    assert "3 keys on 2 leases: /service/pg/ 2, /registry/masterleases/ 1" in note
+    texts(note)
 
 
 def test_the_work_is_bounded() -> None:
@@ -61,9 +62,10 @@ def test_the_work_is_bounded() -> None:
     assert len(lease_notes(many, keep_leases=False)[0]) < 400
 
 
-def test_a_damaged_key_is_an_error_of_the_file() -> None:
-    with pytest.raises(ValueError, match="number"):
+def test_a_damaged_key_is_an_error_of_the_file(texts: Texts) -> None:
+    with pytest.raises(ValueError) as caught:
         read_leases(Buckets(lease=LEASES, key=[(revision(2), b"\x0a")]))
+    texts(caught.value)
 
 
 @pytest.mark.parametrize(

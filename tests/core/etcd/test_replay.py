@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from etcdup.core.etcd.replay import LogPart, parse_log_part
 from etcdup.core.etcd.wal import CRC, ENTRY, SNAPSHOT, STATE, encode_record
+from tests.support.texts import Texts
 
 NAME = f"{0:016x}-{{:016x}}.wal"
 # As etcd 3.5.33 wrote them: the cluster version, and a put. As etcd 3.6.14 wrote them: an alarm, the cluster version.
@@ -106,9 +107,10 @@ def test_a_later_file_replaces_entries_of_an_earlier_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["0.wal", "../../etc/shadow", f"{0:016x}-{5:016x}.wal.broken", ""])
-def test_other_files_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="name of a write-ahead log"):
+def test_other_files_are_refused(texts: Texts, name: str) -> None:
+    with pytest.raises(ValueError) as caught:
         parse_log_part(name, encode_record(CRC, b"", 0)[0])
+    texts(caught.value)
 
 
 @given(st.binary(max_size=200), st.sampled_from([ENTRY, STATE, SNAPSHOT]))

@@ -6,13 +6,23 @@ import pytest
 
 from etcdup.core.adopt import switch_commands
 from etcdup.core.audit import inspection
-from etcdup.core.host import actions, commands, log_files, member_user, packages, tool_links, unproved
+from etcdup.core.host import (
+    actions,
+    archive_commands,
+    log_files,
+    member_user,
+    offline_defrag,
+    packages,
+    tool_links,
+    unproved,
+)
+from etcdup.core.host import install_commands as host_install_commands
 from etcdup.core.host.packages import install_commands
 from etcdup.core.host.programs import PROGRAMS
 from etcdup.core.observed import connections, probe
 from etcdup.core.recovery import disk_salvage, disk_space
-from etcdup.core.restore import commands as restore_commands
 from etcdup.core.restore import data_copy
+from etcdup.core.restore import scripts as restore_scripts
 from etcdup.core.spec.version import parse_version
 from etcdup.remote import scripts
 from etcdup.remote.host import HostLock
@@ -20,8 +30,8 @@ from etcdup.remote.lock_scripts import lock_argv
 from etcdup.testing.shell_programs import KNOWN, programs_in, programs_of, unknown_programs
 
 MODULES = (
-    actions, commands, log_files, member_user, packages, tool_links, unproved, connections, probe, disk_salvage,
-    disk_space, restore_commands, data_copy, inspection, switch_commands,
+    actions, archive_commands, host_install_commands, log_files, member_user, offline_defrag, packages, tool_links,
+    unproved, connections, probe, disk_salvage, disk_space, restore_scripts, data_copy, inspection, switch_commands,
 )  # fmt: skip
 
 

@@ -64,3 +64,24 @@ def test_feature_gates_do_not_replace_the_corruption_checks() -> None:
     gates = "InitialCorruptCheck=true,CompactHashCheck=true,StopGRPCServiceOnDefrag=true"
     assert own.variables()["ETCD_FEATURE_GATES"] == gates
     assert show_settings(own).count("FEATURE_GATES") == 1
+
+
+def test_an_interval_that_extra_has_under_its_former_name_is_set_once() -> None:
+    """kubeadm sets it. etcd 3.6 does not start with both names."""
+    flag = "experimental-watch-progress-notify-interval"
+    own = settings(more=f"etcd: {{extra: {{{flag}: 7s}}}}\n").variables()
+    found = {name: value for name, value in own.items() if "NOTIFY" in name}
+    assert found == {"ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL": "7s"}
+
+
+def test_a_corruption_check_that_extra_has_as_a_flag_is_no_gate() -> None:
+    """kubeadm and kubespray set the flag on 3.5. etcd 3.6 starts with the flag or with the gate, not with both."""
+    flag, other = "experimental-initial-corrupt-check", "experimental-compact-hash-check-enabled"
+    one = settings(more=f"etcd: {{extra: {{{flag}: true}}}}\n").variables()
+    assert one["ETCD_FEATURE_GATES"] == "CompactHashCheck=true"
+    both = settings(more=f"etcd: {{extra: {{{flag}: true, {other}: true}}}}\n").variables()
+    assert "ETCD_FEATURE_GATES" not in both
+    with_gates = settings(
+        more=f"etcd: {{extra: {{{flag}: true, {other}: true, feature-gates: LeaseCheckpoint=true}}}}\n"
+    ).variables()
+    assert with_gates["ETCD_FEATURE_GATES"] == "LeaseCheckpoint=true"

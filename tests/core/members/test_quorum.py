@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from etcdup.core.members.quorum import describe_quorum, describe_quorum_change, is_electing, starting_members
-from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
 from tests.support.fake_world import spec_of
 from tests.support.initial_states import BASE, STATES, first_states
 from tests.support.observed_model import ObservedModel

@@ -5,8 +5,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from etcdup.core.observed.connections import clients_of_members, connections_argv, parse_connections
-from etcdup.core.observed.model import Client
+from etcdup.core.observed.connections import Client, clients_of_members, connections_argv, parse_connections
 from tests.support.fake_world import spec_of
 
 HOSTS = {host.name: host for host in spec_of().hosts}

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from etcdup.core.observed.model import UnitSeen
 from etcdup.core.observed.parse_probe import parse_probe
 from etcdup.core.observed.probe import probe_argv
+from etcdup.core.observed.unit import UnitSeen
 from etcdup.core.observed.unit_log import lines_of_starts
 from etcdup.core.spec.layout import layout_of
 from etcdup.testing.network import FakeNetwork

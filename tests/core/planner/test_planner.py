@@ -5,10 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etcdup.core.members.bootstrap import refuse_prepare
-from etcdup.core.observed.model import MemberSilent, Observed
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.host_steps import InstallFiles
 from etcdup.core.plan.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.core.plan.step import HostStep
-from etcdup.core.plan.steps import InstallFiles
 from etcdup.core.planner.commands import commands_of
 from etcdup.core.planner.guards import refuse_first_disruptive
 from etcdup.core.planner.planner import plan
@@ -16,6 +17,7 @@ from etcdup.core.spec.model import Spec
 from tests.support.fake_world import TOKEN, spec_of
 from tests.support.observation_strategies import observations
 from tests.support.state_exploration import early_starts
+from tests.support.texts import Texts
 
 pytestmark = pytest.mark.slow
 
@@ -78,9 +80,11 @@ def test_every_step_that_is_not_disruptive_has_commands(state: tuple[Spec, Obser
             assert list(commands_of(step, spec, observed, answer.token))
 
 
-def test_a_plan_equals_the_one_read_from_its_json() -> None:
-    with pytest.raises(ValueError, match="not a saved plan"):
+def test_a_plan_equals_the_one_read_from_its_json(texts: Texts) -> None:
+    with pytest.raises(ValueError) as caught:
         plan_from_json({"format": 1})
-    with pytest.raises(ValueError, match="format 2"):
+    texts(caught.value)
+    with pytest.raises(ValueError) as caught:
         plan_from_json({"format": 2})
+    texts(caught.value)
     assert plan_from_json(plan_to_json(Plan("prod"))) == Plan("prod")

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etcdup.core.spec.units import WrongValue, parse_duration, parse_size, show_duration, show_size
+from tests.support.texts import Texts
 
 MIB, GIB = 1024**2, 1024**3
 
@@ -33,10 +34,10 @@ def test_sizes(written: object, size: int) -> None:
 @pytest.mark.parametrize(
     "written", ["", "GiB", "2 gigs", "-1", -1, "2,5GiB", "1e9", "٢GiB", True, None, 2.5, [2], "9" * 400]
 )
-def test_wrong_sizes_are_rejected(written: object) -> None:
-    with pytest.raises(WrongValue, match=r"is not a size$") as caught:
+def test_wrong_sizes_are_rejected(texts: Texts, written: object) -> None:
+    with pytest.raises(WrongValue) as caught:
         parse_size(written)
-    assert caught.value.hint == "write a number with a unit, for example 2GiB or 512MiB"
+    texts(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -61,15 +62,16 @@ def test_durations(written: object, seconds: int) -> None:
     "written",
     ["", "h", "8 hours", "hourly", "1.5h", "-1h", -1, "8", "1h,5m", True, None, 1.5, "9" * 400 + "s"],
 )
-def test_wrong_durations_are_rejected(written: object) -> None:
-    with pytest.raises(WrongValue, match=r"is not a duration$") as caught:
+def test_wrong_durations_are_rejected(texts: Texts, written: object) -> None:
+    with pytest.raises(WrongValue) as caught:
         parse_duration(written)
-    assert caught.value.hint == "write a number with a unit, for example 30s, 8h or 7d"
+    texts(caught.value)
 
 
-def test_a_duration_has_no_milliseconds() -> None:
-    with pytest.raises(WrongValue, match="has milliseconds"):
+def test_a_duration_has_no_milliseconds(texts: Texts) -> None:
+    with pytest.raises(WrongValue) as caught:
         parse_duration("1s500ms")
+    texts(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from etcdup.core.spec.units import WrongValue
 from etcdup.core.spec.version import NEWEST, Version, has_etcdutl, parse_version
+from tests.support.texts import Texts
 
 
 @pytest.mark.parametrize("written", ["3.6.14", "v3.6.14", " 3.6.14 ", Version(3, 6, 14)])
@@ -14,34 +15,25 @@ def test_versions(written: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "message", "hint"),
+    "written",
     [
-        (3.6, "`3.6` is a minor version without a patch number", "3.6.14"),
-        ("3.5", "`3.5` is a minor version without a patch number", "3.5.33"),
-        ("v3.4.x", "`v3.4.x` is a minor version without a patch number", "3.4.45"),
-        ("9.9", "`9.9` is a minor version without a patch number", "3.7.1"),
-        (
-            "3.7.0-rc.1",
-            "is not a release; pre-releases and builds of distributions are not supported",
-            "3.7.1",
-        ),
-        (
-            "3.4.23+dfsg",
-            "is not a release; pre-releases and builds of distributions are not supported",
-            "3.7.1",
-        ),
-        ("latest", "`latest` is not an etcd version", "3.7.1"),
-        ("", "`` is not an etcd version", "3.7.1"),
-        (3, "`3` is not an etcd version", "3.7.1"),
-        (None, "`None` is not an etcd version", "3.7.1"),
-        ("3.6.14\n3.6.15", "is not an etcd version", "3.7.1"),
+        3.6,
+        "3.5",
+        "v3.4.x",
+        "9.9",
+        "3.7.0-rc.1",
+        "3.4.23+dfsg",
+        "latest",
+        "",
+        3,
+        None,
+        "3.6.14\n3.6.15",
     ],
 )
-def test_wrong_versions_are_rejected(written: object, message: str, hint: str) -> None:
+def test_wrong_versions_are_rejected(texts: Texts, written: object) -> None:
     with pytest.raises(WrongValue) as caught:
         parse_version(written)
-    assert message in str(caught.value)
-    assert caught.value.hint == f"write major, minor and patch, for example {hint}"
+    texts(caught.value)
 
 
 def test_order_is_that_of_releases() -> None:

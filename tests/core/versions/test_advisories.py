@@ -13,6 +13,7 @@ from etcdup.core.versions.advisories import (
     newest_patch,
     warning_advisories,
 )
+from tests.support.texts import Texts
 
 SCOPES = sorted({advisory.scope for advisory in (*FAULTS, *VULNERABILITIES)})
 VERSIONS = st.builds(Version, st.just(3), st.integers(4, 7), st.integers(0, 50))
@@ -23,23 +24,23 @@ def problem_texts(advisories: tuple[Advisory, ...]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("version", "problem"),
+    "version",
     [
-        ("3.4.7", "index and the write-ahead log"),
-        ("3.4.21", "recovery with users"),
-        ("3.4.31", "revision can decrease"),
-        ("3.4.34", "applied in part"),
-        ("3.5.0", "silently differ after a crash"),
-        ("3.5.2", "silently differ after a crash"),
-        ("3.5.5", "killed during a defrag"),
-        ("3.5.13", "revision can decrease"),
-        ("3.5.16", "applied in part"),
-        ("3.6.0", "fail to start after a learner was promoted"),
-        ("3.6.3", "fail to start after a learner was promoted"),
+        "3.4.7",
+        "3.4.21",
+        "3.4.31",
+        "3.4.34",
+        "3.5.0",
+        "3.5.2",
+        "3.5.5",
+        "3.5.13",
+        "3.5.16",
+        "3.6.0",
+        "3.6.3",
     ],
 )
-def test_releases_that_lose_data_are_refused(version: str, problem: str) -> None:
-    assert problem in problem_texts(blocking_advisories(parse_version(version)))
+def test_releases_that_lose_data_are_refused(texts: Texts, version: str) -> None:
+    texts(problem_texts(blocking_advisories(parse_version(version))))
 
 
 @pytest.mark.parametrize(
@@ -57,10 +58,10 @@ def test_vouched_binaries_give_warnings_and_are_never_refused(version: str) -> N
     assert set(blocking_advisories(parsed)) <= set(warning_advisories(parsed, vouched=True))
 
 
-@pytest.mark.parametrize(("version", "warned"), [("3.5.33", 0), ("3.6.14", 1), ("3.6.16", 1), ("3.7.1", 0)])
-def test_requests_of_3_5_are_a_known_fault_of_the_upgrade_to_3_7(version: str, warned: int) -> None:
+@pytest.mark.parametrize("version", ["3.5.33", "3.6.14", "3.6.16", "3.7.1"])
+def test_requests_of_3_5_are_a_known_fault_of_the_upgrade_to_3_7(texts: Texts, version: str) -> None:
     found = warning_advisories(parse_version(version), scopes=["source-for-3.7"])
-    assert sum("panics at the start with 3.7" in fault.problem for fault in found) == warned
+    texts(problem_texts(found))
 
 
 def test_no_package_is_a_source_for_3_6() -> None:
@@ -93,10 +94,9 @@ def test_some_faults_matter_only_for_one_use(scope: Scope, last_bad: str, first_
     assert blocking_advisories(parse_version(first_good), scopes=[scope]) == ()
 
 
-def test_a_cluster_of_one_needs_3_5_5() -> None:
-    assert "cluster of one" in problem_texts(blocking_advisories(Version(3, 5, 4), members=1))
-    assert "cluster of one" not in problem_texts(blocking_advisories(Version(3, 5, 4), members=3))
-    assert "cluster of one" not in problem_texts(blocking_advisories(Version(3, 5, 5), members=1))
+def test_a_cluster_of_one_needs_3_5_5(texts: Texts) -> None:
+    for version, members in ((Version(3, 5, 4), 1), (Version(3, 5, 4), 3), (Version(3, 5, 5), 1)):
+        texts(problem_texts(blocking_advisories(version, members=members)))
 
 
 def test_a_vulnerability_gives_a_warning_until_it_is_fixed() -> None:
@@ -106,10 +106,10 @@ def test_a_vulnerability_gives_a_warning_until_it_is_fixed() -> None:
         assert warning_advisories(NEWEST[series]) == ()
 
 
-def test_a_minor_at_its_end_of_life_gives_a_warning() -> None:
+def test_a_minor_at_its_end_of_life_gives_a_warning(texts: Texts) -> None:
     assert is_end_of_life(Version(3, 4, 45))
     assert not is_end_of_life(Version(3, 5, 0))
-    assert "end of life" in problem_texts(warning_advisories(Version(3, 4, 45)))
+    texts(problem_texts(warning_advisories(Version(3, 4, 45))))
     assert blocking_advisories(Version(3, 4, 45)) == ()
 
 
@@ -120,7 +120,7 @@ def test_vulnerabilities_of_users_and_roles_matter_only_if_they_are_used() -> No
 
 def test_the_remedy_names_the_release_that_has_the_fix() -> None:
     (fault,) = (each for each in FAULTS if "silently differ" in each.problem)
-    assert fault.remedy == "fixed in 3.5.3; see etcd's post-mortem of the 3.5 data inconsistency"
+    assert fault.fixes == "3.5.3; see etcd's post-mortem of the 3.5 data inconsistency"
     (ended,) = (each for each in FAULTS if "end of life" in each.problem)
     assert ended.remedy == "use 3.7.1, or another version of a supported minor"
 

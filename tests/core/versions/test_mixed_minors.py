@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refusal
 from etcdup.core.planner.planner import plan
 from etcdup.core.planner.replace import id_to_replace, plan_replacement

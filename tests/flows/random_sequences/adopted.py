@@ -14,11 +14,13 @@ from tests.flows.random_sequences.adopt_verbs import (
     runs_old_unit,
     take_over_members,
 )
-from tests.flows.random_sequences.sequence import MACHINES, Sequence
+from tests.flows.random_sequences.faults import BAD_FILES, MACHINES
+from tests.flows.random_sequences.sequence import Sequence
 from tests.flows.random_sequences.verbs import Verb, apply_file
 from tests.support.foreign_cluster import make_foreign
 
 MARKER = "/etc/etcd/etcdup.json"
+SERVER_CERT = "/etc/etcd/pki/server.pem"
 # These verbs restart members of the other tool on purpose.
 SWITCHES = ("adopt --take-over", "adopt --give-back")
 
@@ -51,8 +53,8 @@ class AdoptedSequence(Sequence):
             ("adopt --take-over " + " ".join(some or everything), take_over_members(some or everything), 10),
             ("adopt --take-over", take_over_members(everything), 4),
             ("adopt --give-back " + host, give_back_member(host), 6),
-            # A careful operator does not release a cluster whose member is lost, or a part of its hosts.
-            ("adopt --release", release_cluster, 3 if self._can_be_released() else 0),
+            # A careful operator does not release a cluster whose member is lost.
+            ("adopt --release", release_cluster, 0 if self.wiped else 3),
         ]
         return [*verbs, *((name, verb) for name, verb, _ in more)], [*weights, *(each for *_, each in more)]
 
@@ -90,6 +92,11 @@ class AdoptedSequence(Sequence):
         if self._is_adopted():
             super()._fill_databases()
 
+    async def _let_year_pass(self) -> None:
+        """The other tool renews its certificates itself."""
+        if not any(runs_old_unit(each) or self._waits(each) for each in self.network.machines.values()):
+            await super()._let_year_pass()
+
     def _sleep(self) -> None:
         """Another operator can take members over meanwhile."""
         self.touched |= self.network.machines.keys()
@@ -111,19 +118,17 @@ class AdoptedSequence(Sequence):
         if not any(runs_old_unit(each) or self._waits(each) for each in self.network.machines.values()):
             super()._spoil_data(host)
 
-    def _can_be_released(self) -> bool:
-        return not self.wiped and {f"infra{each}" for each in self.file.hosts} >= {
-            name for name, machine in self.network.machines.items() if machine.file(MARKER)
-        }
-
     def _is_adopted(self) -> bool:
         return all(each.process is None or each.file(MARKER) for each in self.network.machines.values())
 
     def _spoil(self, host: str) -> None:
-        """Until all hosts are taken over, etcdup repairs no file of them."""
+        """Until all hosts are taken over, etcdup repairs certificates of its members only."""
         machine = self.network.machines[host]
         if not (runs_old_unit(machine) or self._waits(machine)):
             super()._spoil(host)
+        elif not runs_old_unit(machine) and self._is_taken(machine):
+            self.history.append(f"bad {SERVER_CERT}")
+            machine.put(SERVER_CERT, BAD_FILES[SERVER_CERT])
 
     def _rescues(self) -> list[tuple[str, Verb]]:
         hosts = tuple(f"infra{number}" for number in self.file.hosts)
@@ -140,6 +145,10 @@ class AdoptedSequence(Sequence):
     def _waits(self, machine: FakeMachine) -> bool:
         marker = machine.file(MARKER)
         return marker is not None and b'"adopted"' in (marker.content or b"")
+
+    def _is_taken(self, machine: FakeMachine) -> bool:
+        marker = machine.file(MARKER)
+        return marker is not None and b'"taken"' in (marker.content or b"")
 
     def _has_all_members(self, hosts: tuple[str, ...]) -> bool:
         """Without the others in the file and without its marker, the host would form a new cluster."""

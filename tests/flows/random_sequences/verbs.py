@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from etcdup.core.certs.ca_rotation import RotationStage, rotation_stage
 from etcdup.core.certs.renewal import certs_to_renew, plan_renewal
 from etcdup.core.certs.revocation import certs_to_revoke, plan_revocation
 from etcdup.core.maintain.defrag import plan_defrag
@@ -12,12 +13,16 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.planner.archives import plan_delete_archives
 from etcdup.core.planner.confirm_endpoints import with_confirmed_endpoints
+from etcdup.core.planner.destroy import plan_destroy
+from etcdup.core.planner.offline_defrag import plan_offline_defrag
 from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.planner.restart import observe_starts, plan_drain, plan_restart
 from etcdup.core.planner.rotate_ca import next_stage, plan_ca_rotation
 from etcdup.core.recovery.recovery import can_come_back
-from etcdup.core.restore.restore import plan_restore, restore_token
+from etcdup.core.restore.attempt import restore_token
+from etcdup.core.restore.restore import plan_restore
 from etcdup.core.spec.model import Spec
+from etcdup.core.verdict.verdict import judge
 from etcdup.errors import RefusedError
 from etcdup.ops.apply.apply import apply, apply_without_proof
 from etcdup.ops.world.journal import Journal
@@ -32,7 +37,7 @@ from tests.flows.test_repair import repair
 from tests.flows.test_restore import snapshot_in
 from tests.flows.test_restore_keys import history_in, restore_keys
 from tests.flows.test_undo_restore import undo_restore as undo
-from tests.support.fake_world import TOKEN, RecordingReporter, aside, lock_of, planner_of, world_of
+from tests.support.fake_world import RecordingReporter, aside, lock_of, planner_of, world_of
 
 RENEW_ALL_DAYS = 100_000
 
@@ -46,6 +51,11 @@ class Operator:
     folder: Path
     run: int
 
+    @property
+    def token(self) -> str:
+        """Return the token of a cluster that this run forms. Each run makes another one."""
+        return f"{self.spec.name}-{self.run:012x}"
+
     def world(self) -> World:
         return world_of(self.spec, self.network, self.folder)
 
@@ -55,13 +65,18 @@ Answer = Callable[[Observed], Plan | Refusal]
 
 
 async def apply_file(operator: Operator) -> None:
-    planner = with_confirmed_endpoints(operator.spec, planner_of(operator.spec))
+    planner = with_confirmed_endpoints(operator.spec, planner_of(operator.spec, operator.token))
     await carry_out(operator, planner, proved=True)
 
 
-async def renew_certs(operator: Operator) -> None:
-    chosen = certs_to_renew(operator.spec, await observe(operator.world()), RENEW_ALL_DAYS)
-    await carry_out(operator, lambda fresh: plan_renewal(operator.spec, fresh, chosen), proved=False)
+def renew_certs(days: int | None = None) -> Verb:
+    """Return `certs renew`: those that are due, or that end within these days."""
+
+    async def run(operator: Operator) -> None:
+        chosen = certs_to_renew(operator.spec, await observe(operator.world()), days)
+        await carry_out(operator, lambda fresh: plan_renewal(operator.spec, fresh, chosen), proved=False)
+
+    return run
 
 
 def revoke_certs(name: str) -> Verb:
@@ -76,8 +91,35 @@ def revoke_certs(name: str) -> Verb:
 
 
 async def rotate_ca(operator: Operator) -> None:
-    stage = next_stage(operator.spec, await observe(operator.world()), TOKEN)
-    await carry_out(operator, lambda fresh: plan_ca_rotation(operator.spec, fresh, TOKEN, stage), proved=True)
+    stage = next_stage(operator.spec, await observe(operator.world()), operator.token)
+    await carry_out_stage(operator, stage)
+
+
+async def lose_ca_key(operator: Operator) -> None:
+    """Lose the key of the CA, and run `certs rotate-ca --lost-key`. If it is refused, the key is found again."""
+    key, kept = operator.folder / "pki/ca-key.pem", operator.folder / "ca-key.pem"
+    if not key.exists() or rotation_stage(operator.world().pki.observe()) is not None:
+        return
+    key.rename(kept)
+    try:
+        await carry_out_stage(operator, "trust", lost_key=True)
+    finally:
+        if rotation_stage(operator.world().pki.observe()) is None:
+            kept.rename(key)
+
+
+async def keep_old_ca(operator: Operator) -> None:
+    await carry_out_stage(operator, "keep")
+
+
+async def carry_out_stage(operator: Operator, stage: RotationStage, *, lost_key: bool = False) -> None:
+    spec, token = operator.spec, operator.token
+    await carry_out(
+        operator,
+        lambda fresh: plan_ca_rotation(spec, fresh, token, stage),
+        proved=True,
+        lost_key=lost_key,
+    )
 
 
 def replace_member(name: str) -> Verb:
@@ -88,7 +130,7 @@ def replace_member(name: str) -> Verb:
             raise_refusal(Refusal(spec.name, (member_id,)))
 
         def planner(fresh: Observed) -> Plan | Refusal:
-            return plan_replacement(spec, name, member_id, fresh, TOKEN)
+            return plan_replacement(spec, name, member_id, fresh, operator.token)
 
         await carry_out(operator, with_confirmed_endpoints(spec, planner), proved=True)
 
@@ -109,7 +151,9 @@ def restart_members(*names: str) -> Verb:
 
 def drain_member(name: str) -> Verb:
     async def run(operator: Operator) -> None:
-        await carry_out(operator, lambda fresh: plan_drain(operator.spec, name, fresh, TOKEN), proved=False)
+        await carry_out(
+            operator, lambda fresh: plan_drain(operator.spec, name, fresh, operator.token), proved=False
+        )
 
     return run
 
@@ -122,12 +166,40 @@ async def delete_archives(operator: Operator) -> None:
     )
 
 
-async def defragment_all(operator: Operator) -> None:
+def defragment(*names: str) -> Verb:
+    """Return `maintain defrag`: all members of cluster.yaml without names."""
+
+    async def run(operator: Operator) -> None:
+        spec = operator.spec
+        chosen = names or tuple(host.name for host in spec.hosts)
+        await carry_out(
+            operator,
+            lambda fresh: plan_defrag(spec, fresh, chosen, every=not names),
+            proved=False,
+            reads_activity=True,
+        )
+
+    return run
+
+
+async def read_status(operator: Operator) -> None:
+    """Do what `status` does. It must have an answer for every state."""
+    judge(operator.spec, await observe(operator.world()))
+
+
+async def destroy_cluster(operator: Operator) -> None:
+    spec, suffix = operator.spec, aside(operator.run)
+    await carry_out(operator, lambda fresh: plan_destroy(spec, fresh, suffix), proved=False)
+
+
+async def defragment_offline(operator: Operator) -> None:
     spec = operator.spec
     names = [host.name for host in spec.hosts]
-    await carry_out(
-        operator, lambda fresh: plan_defrag(spec, fresh, names, every=True), proved=False, reads_activity=True
-    )
+
+    def planner(fresh: Observed) -> Plan | Refusal:
+        return plan_offline_defrag(spec, fresh, operator.token, names, 0, every=True)
+
+    await carry_out(operator, planner, proved=True, reads_activity=True)
 
 
 async def fix_space(operator: Operator) -> None:
@@ -184,10 +256,12 @@ def recover_without(fenced: tuple[str, ...]) -> Verb:
 
 
 async def carry_out(
-    operator: Operator, planner: Answer, *, proved: bool, reads_activity: bool = False
+    operator: Operator, planner: Answer, *, proved: bool, reads_activity: bool = False, lost_key: bool = False
 ) -> None:
     """Plan and apply a change under the lock of the cluster, as `etcdup` does."""
     world = operator.world()
+    if lost_key:
+        world.pki.accept_lost_key()
     world.reads_activity = reads_activity
     plan = planner(await observe(world))
     if isinstance(plan, Refusal):

@@ -81,6 +81,12 @@ class Sequence:
             ("member", "replace", host): 3,
             ("certs", "renew", "--days", "4000"): 2,
             ("certs", "rotate-ca"): 1,
+            ("certs", "revoke", host): 1,
+            ("restart",): 1,
+            ("restart", host): 1,
+            ("maintain", "defrag", "--all"): 1,
+            ("maintain", "move-leader"): 1,
+            ("maintain", "fix-space"): 1,
         }
         return self.rng.choices(list(verbs), weights=list(verbs.values()))[0]
 

@@ -15,6 +15,7 @@ from etcdup.errors import RefusedError
 from etcdup.ops.adopt.copy_files import kept_keys, write_cluster_file, write_copies
 from tests.support.adopt_shapes import GUIDE, KUBESPRAY, NOW, Shape, inspected
 from tests.support.etcd_certs import Authority
+from tests.support.texts import Texts
 
 AUTHORITY = Authority("etcd-ca")
 PAIR = AUTHORITY.issue("infra1", ["10.0.0.1"])
@@ -70,12 +71,12 @@ def test_a_killed_run_is_finished_by_the_next_one(tmp_path: Path, there: tuple[C
     assert kept_keys(tmp_path, tuple(CONTENTS)) == {KEY: PAIR.key}
 
 
-def test_another_file_is_not_replaced_and_nothing_is_written(tmp_path: Path) -> None:
+def test_another_file_is_not_replaced_and_nothing_is_written(texts: Texts, tmp_path: Path) -> None:
     (tmp_path / "pki").mkdir()
     (tmp_path / KEY.target).write_bytes(b"another key")
     with pytest.raises(RefusedError) as refused:
         write_copies(tmp_path, CONTENTS)
-    assert "another key" not in refused.value.message
+    texts(refused.value)
     assert [path.name for path in (tmp_path / "pki").iterdir()] == ["infra1-key.pem"]
 
 

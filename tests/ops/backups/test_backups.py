@@ -24,15 +24,17 @@ from etcdup.ops.backups.trust import Trust
 from tests.ops.backups.conftest import disk_of
 from tests.support import s3
 from tests.support.backup_key import KEY, TRUST
+from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 from tests.support.s3 import Fault, Seaweed, faulty_proxy, seaweed
+from tests.support.texts import Texts
 
 KNOWN = b"a very secret value "
 VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(scope="module", params=one_in_turn(*VERSIONS))
 def cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EtcdCluster]:
@@ -188,7 +190,7 @@ def _check_snapshot_status(cluster: EtcdCluster, path: Path) -> int:
     return subprocess.run(argv, capture_output=True, check=False, timeout=60).returncode
 
 
-async def test_a_backup_of_other_data_is_not_proved(small: EtcdCluster, tmp_path: Path) -> None:
+async def test_a_backup_of_other_data_is_not_proved(texts: Texts, small: EtcdCluster, tmp_path: Path) -> None:
     place = open_store(BackupSpec(), "backups", tmp_path)
     name = (await take_from_m2(place, small)).name
     path = tmp_path / "backups" / (name + MANIFEST)
@@ -196,11 +198,13 @@ async def test_a_backup_of_other_data_is_not_proved(small: EtcdCluster, tmp_path
     for fact in ("keys", "kv_hash", "revision"):
         value = text.split(f'"{fact}": ')[1].split(",")[0]
         path.write_text(text.replace(f'"{fact}": {value}', f'"{fact}": {int(value) + 1}'))
-        with pytest.raises((NotProved, EtcdupError), match=r"another|future revision"):
+        with pytest.raises((NotProved, EtcdupError)) as caught:
             await drill([place], "prod", name, small.binaries, UNSIGNED, report=quiet)
+        texts(str(caught.value), VALUE=value, OTHER=int(value) + 1)
         if fact == "revision":
-            with pytest.raises(backups.Damaged, match=f"its newest revision is {value}, the manifest has"):
+            with pytest.raises(backups.Damaged) as damaged:
                 await backups.verify(place, name, UNSIGNED, report=quiet)
+            texts(damaged.value, VALUE=value, OTHER=int(value) + 1)
     assert not (tmp_path / "backups" / (name + PROOF)).exists()
 
 
@@ -227,7 +231,11 @@ async def _fill(cluster: EtcdCluster) -> None:
     ],
 )  # fmt: skip
 async def test_a_store_that_fails_lists_no_backup(
-    fault: Fault, small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fault: Fault,
+    small: EtcdCluster,
+    endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(store, "STALL_S", 2.0)
     monkeypatch.setattr(store, "RETRY_S", 1.0)
@@ -250,7 +258,7 @@ async def test_a_store_that_fails_lists_no_backup(
 
 
 async def test_wrong_lengths_from_the_store_have_no_effect(
-    small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    texts: Texts, small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The lengths in its list and in answers to HEAD are wrong. Reading shows which objects are complete."""
     with faulty_proxy(endpoint) as proxy:
@@ -265,18 +273,22 @@ async def test_wrong_lengths_from_the_store_have_no_effect(
             yield whole[: len(whole) // 2]
 
         await plain.put(manifest.database, cut())
-        with pytest.raises(backups.Damaged, match=f"bytes, expected {manifest.size}"):
+        with pytest.raises(backups.Damaged) as caught:
             await backups.verify(place, manifest.name, TRUST, report=quiet)
+        texts(caught.value, BUCKET=place.destination, SIZE=manifest.size, HALF=len(whole) // 2)
         await backups.delete(place, manifest.name)
         assert await plain.list_names() == ()
 
 
-async def test_a_folder_on_a_full_disk_keeps_no_file(small: EtcdCluster, tmp_path: Path) -> None:
+async def test_a_folder_on_a_full_disk_keeps_no_file(
+    texts: Texts, small: EtcdCluster, tmp_path: Path
+) -> None:
     """The disk has half the needed size. It is the only destination, then one of two."""
     with disk_of("12m") as disk:
         full, other = (open_store(BackupSpec(), "backups", folder) for folder in (disk, tmp_path))
-        with pytest.raises(StoreError, match="No space left on device") as caught:
+        with pytest.raises(StoreError) as caught:
             await take_from_m2(full, small)
+        texts(caught.value, DISK=disk)
         assert caught.value.hint
         async with small.client("m2") as client:
             taken = await take_backup(Destinations((full, other)), client, "prod", {}, KEY, report=quiet)
@@ -286,7 +298,7 @@ async def test_a_folder_on_a_full_disk_keeps_no_file(small: EtcdCluster, tmp_pat
 
 
 async def test_the_bucket_is_the_host_and_encrypts_its_objects(
-    small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    texts: Texts, small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """`path_style: false` and `sse` affect the requests of an upload in parts and of a manifest."""
     by_path = _bucket(endpoint, monkeypatch, tmp_path.name)
@@ -301,8 +313,9 @@ async def test_the_bucket_is_the_host_and_encrypts_its_objects(
             await backups.delete(place, manifest.name)
         assert proxy.asked_for == {f"{s3.BUCKET}.{s3.DOMAIN}"}
         assert (proxy.encryption, proxy.encrypted) == ({"AES256"}, {"AES256"})
-        with pytest.raises(UsageError, match="is an IP address"):
+        with pytest.raises(UsageError) as caught:
             open_store(BackupSpec(endpoint=endpoint, path_style=False), "s3://backups", Path("/"))
+        texts(caught.value, ENDPOINT=endpoint)
 
 
 async def test_an_upload_that_is_interrupted_is_aborted_at_the_store(
@@ -332,7 +345,12 @@ async def test_an_upload_that_is_interrupted_is_aborted_at_the_store(
 
 @pytest.mark.parametrize("fault", ["refuses", "fills up", "stalls", "flips"])
 async def test_a_destination_that_fails_does_not_affect_the_other(
-    fault: Fault, small: EtcdCluster, weed: Seaweed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    texts: Texts,
+    fault: Fault,
+    small: EtcdCluster,
+    weed: Seaweed,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(store, "STALL_S", 2.0)
     monkeypatch.setattr(store, "RETRY_S", 1.0)
@@ -348,7 +366,7 @@ async def test_a_destination_that_fails_does_not_affect_the_other(
             proxy.fault = "stalls listing"
             seen = await list_destinations(Destinations((folder, bucket)), "prod", TRUST, within_s=0.5)
             assert [each.name for each in seen.backups] == [taken.manifest.name]
-            assert "did not respond within 0.5 s" in seen.failed[bucket.destination].message
+            texts(seen.failed[bucket.destination], BUCKET=bucket.destination)
         proxy.released.set()
         proxy.fault = ""
         assert taken.destinations == (folder.destination,)
@@ -359,7 +377,7 @@ async def test_a_destination_that_fails_does_not_affect_the_other(
 
 
 async def test_one_stream_into_a_folder_and_a_bucket(
-    small: EtcdCluster, bucket: Store, tmp_path: Path
+    texts: Texts, small: EtcdCluster, bucket: Store, tmp_path: Path
 ) -> None:
     identity = Identity([x25519.Identity.generate()])
     folder = open_store(BackupSpec(), "backups", tmp_path)
@@ -386,15 +404,15 @@ async def test_one_stream_into_a_folder_and_a_bucket(
         report=quiet, warn=warned.append, identity=identity,
     )  # fmt: skip
     assert proof.kv_hash == taken.manifest.kv_hash
-    assert len(warned) == 1
-    assert "is damaged" in warned[0]
-    assert warned[0].endswith(f"etcdup uses the copy in {bucket.destination} instead")
+    texts(warned, BUCKET=bucket.destination)
     (listed,) = (await list_destinations(Destinations((folder, bucket)), "prod", TRUST)).backups
     assert listed.proved
     await backups.delete(bucket, name)
 
 
-async def test_the_store_gets_only_encrypted_data(small: EtcdCluster, bucket: Store, tmp_path: Path) -> None:
+async def test_the_store_gets_only_encrypted_data(
+    texts: Texts, small: EtcdCluster, bucket: Store, tmp_path: Path
+) -> None:
     identity, other = Identity([x25519.Identity.generate()]), Identity([x25519.Identity.generate()])
     async with small.client("m2") as client:
         taken = await take_backup(
@@ -417,9 +435,9 @@ async def test_the_store_gets_only_encrypted_data(small: EtcdCluster, bucket: St
     for key in (None, identity):
         assert await backups.verify(bucket, name, TRUST, report=quiet, identity=key) == manifest
     for wrong in (None, other):
-        with pytest.raises(UsageError, match="is encrypted to age1") as caught:
+        with pytest.raises(UsageError) as caught:
             await drill([bucket], "prod", name, small.binaries, TRUST, report=quiet, identity=wrong)
-        assert "--identity" in caught.value.hint
+        texts(caught.value, RECIPIENT=identity.public[0], OTHER=other.public[0])
     proof = await drill([bucket], "prod", name, small.binaries, TRUST, report=quiet, identity=identity)
     assert proof.kv_hash == manifest.kv_hash
 
@@ -435,11 +453,12 @@ async def test_the_store_gets_only_encrypted_data(small: EtcdCluster, bucket: St
 
 
 async def test_wrong_credentials_are_reported_without_the_secret(
-    small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    texts: Texts, small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     place = _bucket(endpoint, monkeypatch, tmp_path.name)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     place = open_store(BackupSpec(endpoint=endpoint), f"s3://{s3.BUCKET}", Path("/"))
-    with pytest.raises(StoreError, match="permission denied") as caught:
+    with pytest.raises(StoreError) as caught:
         await take_from_m2(place, small)
+    texts(caught.value)
     assert "wrong" not in str(caught.value)

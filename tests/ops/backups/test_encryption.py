@@ -14,6 +14,7 @@ from pyrage import x25519
 from etcdup.core.spec.age_key import is_public_key
 from etcdup.errors import EtcdupError, UsageError
 from etcdup.ops.backups.encryption import DecryptionFailed, Identity, decrypt_stream, encrypt_stream
+from tests.support.texts import Texts
 
 PLAIN = [b"x" * 700_000, b"", b"known value", b"y" * 1_500_000]
 
@@ -59,9 +60,10 @@ async def test_a_changed_byte_and_another_key_are_refused(identity: Identity) ->
         await read_all(decrypt_stream(stream([cipher]), Identity([x25519.Identity.generate()])))
 
 
-async def test_an_error_of_the_source_is_raised_unchanged(identity: Identity) -> None:
-    with pytest.raises(EtcdupError, match="the member is gone"):
+async def test_an_error_of_the_source_is_raised_unchanged(texts: Texts, identity: Identity) -> None:
+    with pytest.raises(EtcdupError) as caught:
         await read_all(encrypt_stream(stream(PLAIN, EtcdupError("the member is gone")), identity.public[0]))
+    texts(caught.value)
 
 
 async def test_a_stream_that_is_closed_early_leaves_no_thread(identity: Identity) -> None:
@@ -88,15 +90,17 @@ async def test_a_stream_that_is_closed_early_leaves_no_thread(identity: Identity
     assert set(threading.enumerate()) <= others
 
 
-def test_a_file_without_a_key_is_reported_without_its_content(tmp_path: Path) -> None:
+def test_a_file_without_a_key_is_reported_without_its_content(texts: Texts, tmp_path: Path) -> None:
     path = tmp_path / "key.txt"
     for content in ("", "AGE-SECRET-KEY-1NOTREALLY\n", "age1public"):
         path.write_text(content)
-        with pytest.raises(UsageError, match="contains no private key") as caught:
+        with pytest.raises(UsageError) as caught:
             Identity.read(path)
+        texts(caught.value)
         assert "NOTREALLY" not in f"{caught.value.message}{caught.value.detail}{caught.value.hint}"
-    with pytest.raises(UsageError, match="cannot read"):
+    with pytest.raises(UsageError) as caught:
         Identity.read(tmp_path / "none")
+    texts(caught.value)
 
 
 def test_a_public_key_with_any_wrong_character_is_refused() -> None:

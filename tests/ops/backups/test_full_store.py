@@ -21,6 +21,7 @@ from tests.support import s3
 from tests.support.backup_key import KEY, TRUST
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import etcd_cluster
+from tests.support.texts import Texts
 
 VERSION = "3.6.14"
 MIB = 1 << 20
@@ -32,7 +33,7 @@ async def fill_database(client: EtcdClient) -> None:
 
 
 async def test_a_full_store_lists_no_incomplete_backup(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if reason := why_not(VERSION):
         pytest.skip(reason)
@@ -51,13 +52,14 @@ async def test_a_full_store_lists_no_incomplete_backup(
             small = await take_backup(Destinations((bucket,)), client, "prod", {}, KEY, report=lambda _: None)
             await fill_database(client)
             await asyncio.sleep(1.0)  # The names of backups have a resolution of one second.
-            with pytest.raises(StoreError, match=r"cannot write to .*: 500") as caught:
+            with pytest.raises(StoreError) as caught:
                 await take_backup(Destinations((bucket,)), client, "prod", {}, KEY, report=lambda _: None)
+            texts(caught.value)
         assert caught.value.hint
         assert [each.name for each in await list_backups(bucket, "prod", TRUST)] == [small.manifest.name]
 
 
-async def test_a_cluster_whose_quota_is_used_up_is_backed_up(tmp_path: Path) -> None:
+async def test_a_cluster_whose_quota_is_used_up_is_backed_up(texts: Texts, tmp_path: Path) -> None:
     """It accepts no canary, and a backup is needed before space is freed."""
     if reason := why_not(VERSION):
         pytest.skip(reason)
@@ -66,8 +68,9 @@ async def test_a_cluster_whose_quota_is_used_up_is_backed_up(tmp_path: Path) -> 
     with etcd_cluster(etcd_binaries(VERSION), cluster_folder, size=1, extra=(quota,)) as cluster:
         folder = open_store(BackupSpec(), "backups", tmp_path)
         async with cluster.client("m1") as client:
-            with pytest.raises(EtcdRefused, match="database space exceeded"):
+            with pytest.raises(EtcdRefused) as caught:
                 await fill_database(client)
+            texts(caught.value)
             taken = await take_backup(Destinations((folder,)), client, "prod", {}, KEY, report=lambda _: None)
         proof = await drill(
             [folder], "prod", taken.manifest.name, cluster.binaries, TRUST, report=lambda _: None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.ops.backups.spool import MEMORY_PIECES, spooled
+from etcdup.ops.backups.spool import MEMORY_PIECES, _Spool, spooled
 
 PIECES = [os.urandom(1000 + number) for number in range(10 * MEMORY_PIECES)]
 
@@ -82,3 +82,17 @@ async def test_without_space_for_the_file_the_source_waits(
             await asyncio.sleep(0)
         assert source.taken < len(PIECES)
         assert [first, *[piece async for piece in stream]] == PIECES
+
+
+async def test_the_file_grows_only_if_the_reader_falls_further_behind() -> None:
+    """The reader is always 5 pieces of the file behind, so the file never has more."""
+    pieces = [os.urandom(4096) for _ in range(10 * MEMORY_PIECES)]
+    late = MEMORY_PIECES + 5
+    with tempfile.TemporaryFile(buffering=0) as file:
+        spool, found = _Spool(file), []
+        for number, piece in enumerate(pieces):
+            await spool.put(piece)
+            if number >= late - 1:
+                found.append(await spool.take())
+        assert os.fstat(file.fileno()).st_size <= late * 4096
+        assert found == pieces[: len(found)]

@@ -19,6 +19,7 @@ from etcdup.ops.install.archive import BinaryArchive
 from etcdup.ops.install.cache import archive_path, archives_folder, store_archive
 from etcdup.ops.install.go import build_environment
 from etcdup.ops.install.install import cached_versions, obtain, resolve
+from tests.support.texts import Texts
 
 AMD64 = frozenset({"amd64"})
 
@@ -53,27 +54,26 @@ async def build(spec: Spec, cache: Path) -> dict[str, BinaryArchive]:
     return await obtain(binaries, spec, Path(), AMD64, cache=cache, report=print)
 
 
-async def test_versions_before_3_5_have_no_modules(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match=r"cannot build etcd 3\.4\.43") as caught:
+async def test_versions_before_3_5_have_no_modules(texts: Texts, tmp_path: Path) -> None:
+    with pytest.raises(InstallError) as caught:
         await build(spec_of("3.4.43"), tmp_path)
-    assert "`from: release`" in caught.value.hint
+    texts(caught.value)
 
 
-async def test_without_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_go(texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InstallError, match="no `go` on PATH") as caught:
+    with pytest.raises(InstallError) as caught:
         await build(spec_of("3.6.14"), tmp_path)
-    assert "install Go" in caught.value.hint
+    texts(caught.value)
 
 
 async def test_a_failed_build_reports_the_output_of_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_go(tmp_path, GO_FAILS, monkeypatch)
-    with pytest.raises(InstallError, match="`go get` failed with status 1") as caught:
+    with pytest.raises(InstallError) as caught:
         await build(spec_of("3.6.99"), tmp_path)
-    assert "unknown revision" in caught.value.detail
-    assert "GOPROXY" in caught.value.hint
+    texts(caught.value)
     assert [path.name for path in (tmp_path / "archives").iterdir() if not path.name.endswith(".lock")] == []
 
 
@@ -100,7 +100,9 @@ def test_the_build_uses_the_settings_of_the_user() -> None:
     }
 
 
-async def test_auto_also_uses_a_previous_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_auto_also_uses_a_previous_build(
+    texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is built from upstream's source. Packages and builds of the operator may contain patches."""
     path = archive_path(tmp_path, Version(3, 6, 14), "amd64", "+go")
     making = archives_folder(tmp_path) / "made"
@@ -115,8 +117,9 @@ async def test_auto_also_uses_a_previous_build(tmp_path: Path, monkeypatch: pyte
     assert (await build(spec_of("3.6.14"), tmp_path))["amd64"].path == path
     assert cached_versions(tmp_path) == [Version(3, 6, 14)]
     path.write_bytes(b"damaged")
-    with pytest.raises(InstallError, match="no `go` on PATH"):
+    with pytest.raises(InstallError) as caught:
         await build(spec_of("3.6.14"), tmp_path)
+    texts(caught.value)
 
 
 def _wait_for_pid(path: Path) -> int:

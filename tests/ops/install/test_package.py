@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.observed.model import Binaries, DirSeen, HostSeen, UnitSeen
+from etcdup.core.observed.binaries import Binaries
+from etcdup.core.observed.directory import DirSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.unit import UnitSeen
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
@@ -16,6 +19,7 @@ from etcdup.ops.install.install import cached_versions, obtain, pack_local_packa
 from etcdup.ops.install.package_here import query_local_package
 from etcdup.remote.host import Host
 from etcdup.remote.local import LocalHost
+from tests.support.texts import Texts
 
 APT_CACHE = """\
 #!/bin/sh
@@ -69,11 +73,11 @@ async def resolve_package_for(spec: Spec, cache: Path, *seen: HostSeen) -> Binar
     return await resolve(spec, Path(), arches, hosts, by_name, cache=cache, report=lambda _: None)
 
 
-async def test_a_package_of_the_wanted_version_is_used(apt: Path, tmp_path: Path) -> None:
+async def test_a_package_of_the_wanted_version_is_used(texts: Texts, apt: Path, tmp_path: Path) -> None:
     (apt / "candidate").write_text("3.5.16-4+b2")
     binaries = await resolve_package_for(spec_of("3.5.16"), tmp_path, seen_as("infra1"))
     assert (binaries.source, binaries.is_vouched, binaries.sha256) == ("package", True, {})
-    assert "3.5.16-4+b2" in binaries.why
+    texts(binaries)
     assert (apt / "log").read_text() == "asked\n"
 
 
@@ -96,13 +100,12 @@ async def test_another_version_is_refused_and_the_offers_are_reported(apt: Path,
     assert caught.value.hint == "write `version: 3.4.23` into cluster.yaml: all of them offer it"
 
 
-async def test_no_offer_and_no_package_manager(apt: Path, tmp_path: Path) -> None:
+async def test_no_offer_and_no_package_manager(texts: Texts, apt: Path, tmp_path: Path) -> None:
     with pytest.raises(InstallError) as caught:
         await resolve_package_for(
             spec_of("3.6.14", ("infra1", "infra2")), tmp_path, seen_as("infra1"), seen_as("infra2", "nixos")
         )
-    assert "apt has no package of etcd" in str(caught.value)
-    assert "no package manager of `nixos`" in str(caught.value)
+    texts(caught.value)
     assert caught.value.hint == ""
 
 
@@ -122,9 +125,10 @@ async def test_hosts_download_packages_themselves(apt: Path, tmp_path: Path) -> 
     assert await obtain(binaries, spec, Path(), arches, cache=tmp_path, report=lambda _: None) == {}
 
 
-async def test_packages_need_a_reachable_host(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match="no host is reachable"):
+async def test_packages_need_a_reachable_host(texts: Texts, tmp_path: Path) -> None:
+    with pytest.raises(InstallError) as caught:
         await resolve_package_for(spec_of("3.5.16"), tmp_path)
+    texts(caught.value)
 
 
 async def require_offer() -> Version:
@@ -185,6 +189,7 @@ async def test_package_lists_are_downloaded_if_the_machine_has_none(
     assert [path.name for path in empty.iterdir()] == ["partial"]
 
 
-async def test_packages_of_another_architecture_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match="not riscv64"):
+async def test_packages_of_another_architecture_are_refused(texts: Texts, tmp_path: Path) -> None:
+    with pytest.raises(InstallError) as caught:
         await pack_local_package("riscv64", cache=tmp_path, report=print)
+    texts(caught.value)

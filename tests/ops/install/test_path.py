@@ -11,7 +11,7 @@ from types import MappingProxyType
 import pytest
 
 from etcdup.core.host.packages import tools_of
-from etcdup.core.observed.model import Binaries
+from etcdup.core.observed.binaries import Binaries
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
@@ -20,6 +20,7 @@ from etcdup.ops.install.elf import arch_of
 from etcdup.ops.install.install import BinaryArchive, cached_versions, obtain, resolve, this_arch
 from tests.support.elf_programs import program_for
 from tests.support.etcd_binaries import NoBinaries, etcd_binaries
+from tests.support.texts import Texts
 
 OTHER = "arm64" if this_arch() == "amd64" else "amd64"
 VERSION = Version(3, 6, 14)
@@ -120,12 +121,12 @@ async def test_a_build_of_the_operator_is_never_taken_for_upstream(tmp_path: Pat
     assert cached_versions(tmp_path / "cache") == []
 
 
-async def test_another_architecture_is_refused(tmp_path: Path) -> None:
+async def test_another_architecture_is_refused(texts: Texts, tmp_path: Path) -> None:
     """The message names both architectures."""
     folder_of(tmp_path / "given", "arm64")
-    with pytest.raises(InstallError, match="is for arm64, but hosts need amd64") as caught:
+    with pytest.raises(InstallError) as caught:
         await resolve_and_obtain(spec_of("given"), tmp_path, "amd64")
-    assert "{arch}" in caught.value.hint
+    texts(caught.value)
 
 
 async def test_two_architectures_from_one_path(tmp_path: Path) -> None:
@@ -137,44 +138,49 @@ async def test_two_architectures_from_one_path(tmp_path: Path) -> None:
     assert archives[this_arch()].sha256 != archives[OTHER].sha256
 
 
-async def test_a_file_that_is_not_a_program_is_refused(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_program_is_refused(texts: Texts, tmp_path: Path) -> None:
     given = folder_of(tmp_path / "given", "amd64")
     (given / "etcdctl").write_text("#!/bin/sh\n")
-    with pytest.raises(InstallError, match=r"etcdctl in .* is not a Linux program, but hosts need amd64"):
+    with pytest.raises(InstallError) as caught:
         await resolve_and_obtain(spec_of("given"), tmp_path, "amd64")
+    texts(caught.value)
 
 
-async def test_another_version_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["true", "false"])
+async def test_another_program_is_refused(texts: Texts, tmp_path: Path, program: str) -> None:
     """etcdup runs the program to read its version."""
     given = tmp_path / "given"
     given.mkdir()
     for name in tools_of(VERSION):
-        shutil.copy(shutil.which("true") or "/bin/true", given / name)
-    with pytest.raises(InstallError, match=r"is not etcd 3\.6\.14: `etcd --version` prints `true"):
+        shutil.copy(shutil.which(program) or program, given / name)
+    with pytest.raises(InstallError) as caught:
         await resolve_and_obtain(spec_of("given"), tmp_path, this_arch())
+    texts(caught.value)
 
 
-async def test_a_given_tarball_is_compared_with_its_checksum(tmp_path: Path) -> None:
+async def test_a_given_tarball_is_compared_with_its_checksum(texts: Texts, tmp_path: Path) -> None:
     tarball = tarball_of(folder_of(tmp_path / "given", OTHER), tmp_path / "etcd.tar.gz", "top/")
     spec = spec_of("etcd.tar.gz", sha256={OTHER: sha256_of(tarball).upper()})
     binaries, _ = await resolve_and_obtain(spec, tmp_path, OTHER)
-    assert "is compared with `install.sha256`" in binaries.why
+    texts(binaries)
     tarball.write_bytes(tarball.read_bytes() + b"\0")
-    with pytest.raises(InstallError, match="is not the tarball of"):
+    with pytest.raises(InstallError) as caught:
         await resolve_and_obtain(spec, tmp_path, OTHER)
-    with pytest.raises(InstallError, match="is a directory of programs"):
+    texts(caught.value)
+    with pytest.raises(InstallError) as caught:
         await resolve_and_obtain(spec_of("given", sha256={OTHER: "0" * 64}), tmp_path, OTHER)
+    texts(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["folder", "tarball"])
-async def test_missing_programs_are_named(tmp_path: Path, kind: str) -> None:
+async def test_missing_programs_are_named(texts: Texts, tmp_path: Path, kind: str) -> None:
     given = folder_of(tmp_path / "given", OTHER)
     (given / "etcdctl").unlink()
     (given / "etcdutl").unlink()
     path = given if kind == "folder" else tarball_of(given, tmp_path / "etcd.tar.gz", "")
-    with pytest.raises(InstallError, match="has no etcdctl and no etcdutl") as caught:
+    with pytest.raises(InstallError) as caught:
         await resolve_and_obtain(spec_of(str(path)), tmp_path, OTHER)
-    assert "needs etcd, etcdctl, etcdutl" in caught.value.hint
+    texts(caught.value)
 
 
 async def test_versions_before_3_5_need_no_etcdutl(tmp_path: Path) -> None:
@@ -185,10 +191,11 @@ async def test_versions_before_3_5_need_no_etcdutl(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no tarball", b"\x1f\x8b\x08\x00half of a gzip"])
-async def test_a_file_that_is_not_a_tarball(tmp_path: Path, content: bytes) -> None:
+async def test_a_file_that_is_not_a_tarball(texts: Texts, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "etcd.tar.gz").write_bytes(content)
-    with pytest.raises(InstallError, match=r"cannot read .* as a tarball"):
+    with pytest.raises(InstallError) as caught:
         await resolve_and_obtain(spec_of("etcd.tar.gz"), tmp_path, OTHER)
+    texts(caught.value)
 
 
 async def test_a_truncated_tarball(tmp_path: Path) -> None:
@@ -198,7 +205,7 @@ async def test_a_truncated_tarball(tmp_path: Path) -> None:
         await resolve_and_obtain(spec_of("etcd.tar.gz"), tmp_path, OTHER)
 
 
-async def test_no_entry_of_a_tarball_decides_a_path(tmp_path: Path) -> None:
+async def test_no_entry_of_a_tarball_decides_a_path(texts: Texts, tmp_path: Path) -> None:
     tarball = tmp_path / "etcd.tar.gz"
     with tarfile.open(tarball, "w:gz") as tar:
         for name in ("../etcd", "/etcd", "a/b/etcd"):
@@ -206,28 +213,32 @@ async def test_no_entry_of_a_tarball_decides_a_path(tmp_path: Path) -> None:
         link = tarfile.TarInfo("etcd")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
-    with pytest.raises(InstallError, match="has no etcdctl"):
+    with pytest.raises(InstallError) as caught:
         await resolve_and_obtain(spec_of("etcd.tar.gz"), tmp_path, OTHER)
+    texts(caught.value)
     assert not (tmp_path / "cache/archives/etcd").exists()
     assert not (tmp_path / "cache/etcd").exists()
 
 
-async def test_a_path_that_does_not_exist_or_is_not_set(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match=f"{tmp_path}/nowhere does not exist"):
+async def test_a_path_that_does_not_exist_or_is_not_set(texts: Texts, tmp_path: Path) -> None:
+    with pytest.raises(InstallError) as caught:
         await resolve_and_obtain(spec_of("nowhere"), tmp_path, OTHER)
-    with pytest.raises(InstallError, match=r"there is no `install\.path`"):
+    texts(caught.value)
+    with pytest.raises(InstallError) as caught:
         await resolve_and_obtain(spec_of(None), tmp_path, OTHER)
+    texts(caught.value)
 
 
-async def test_binaries_that_changed_after_the_plan_are_refused(tmp_path: Path) -> None:
+async def test_binaries_that_changed_after_the_plan_are_refused(texts: Texts, tmp_path: Path) -> None:
     given = folder_of(tmp_path / "given", OTHER)
     spec = spec_of("given")
     binaries, _ = await resolve_and_obtain(spec, tmp_path, OTHER)
     (given / "etcd").write_bytes(program_for(OTHER, b"swapped"))
-    with pytest.raises(InstallError, match="changed after the plan was made") as caught:
+    with pytest.raises(InstallError) as caught:
         await obtain(
             binaries, spec, tmp_path, frozenset({OTHER}), cache=tmp_path / "cache", report=lambda _: None
         )
+    texts(caught.value)
     assert caught.value.hint == "run the command again, which makes a new plan"
 
 
@@ -238,7 +249,7 @@ def real_etcd(version: str) -> Path:
         pytest.skip(str(why))
 
 
-async def test_real_binaries_from_a_folder_and_from_a_tarball(tmp_path: Path) -> None:
+async def test_real_binaries_from_a_folder_and_from_a_tarball(texts: Texts, tmp_path: Path) -> None:
     given = await asyncio.to_thread(real_etcd, "3.4.23")
     version = Version(3, 4, 23)
     _, one = await resolve_and_obtain(spec_of(str(given), version), tmp_path, this_arch())
@@ -246,5 +257,6 @@ async def test_real_binaries_from_a_folder_and_from_a_tarball(tmp_path: Path) ->
     _, two = await resolve_and_obtain(spec_of(str(tarball), version), tmp_path, this_arch())
     assert one[this_arch()].sha256 == two[this_arch()].sha256
     assert arch_of(given / "etcd") == this_arch()
-    with pytest.raises(InstallError, match=r"is not etcd 3\.4\.24: .* prints `etcd Version: 3\.4\.23`"):
+    with pytest.raises(InstallError) as caught:
         await resolve_and_obtain(spec_of(str(given), Version(3, 4, 24)), tmp_path, this_arch())
+    texts(caught.value)

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from etcdup.core.host.packages import tools_of
-from etcdup.core.observed.model import Binaries
+from etcdup.core.observed.binaries import Binaries
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
@@ -25,6 +25,7 @@ from etcdup.ops.install.release import obtain_release, resolve_release
 from etcdup.ops.install.wanted import SourceRequest, Timeouts
 from tests.support.elf_programs import program_for, release_of
 from tests.support.release_mirror import Mirror, serve
+from tests.support.texts import Texts
 
 UNPINNED = Version(3, 9, 1)
 PINNED = Version(3, 6, 14)
@@ -107,11 +108,11 @@ async def test_a_pinned_release_is_checked_then_downloaded_once(mirror: Mirror, 
     assert leftovers(cache) == ["etcd-v3.6.14-linux-amd64.tar.gz", "etcd-v3.6.14-linux-amd64.tar.gz.sha256"]
 
 
-async def test_a_checksum_of_another_version_is_refused(cache: Path) -> None:
+async def test_a_checksum_of_another_version_is_refused(texts: Texts, cache: Path) -> None:
     """The operator changed `version` and not `install.sha256`."""
-    with pytest.raises(InstallError, match=r"is not the checksum of etcd 3\.6\.14") as caught:
+    with pytest.raises(InstallError) as caught:
         await resolve_release_for(spec_of("http://127.0.0.1:9", PINNED), cache)
-    assert "remove `amd64`" in caught.value.hint
+    texts(caught.value)
     assert spec_of("http://127.0.0.1:9").at(PINNED).install.sha256 == {}
 
 
@@ -156,13 +157,14 @@ async def test_a_cached_archive_needs_no_network(mirror: Mirror, cache: Path) ->
     assert mirror.requests == []
 
 
-async def test_a_file_mirror(mirror: Mirror, cache: Path) -> None:
+async def test_a_file_mirror(texts: Texts, mirror: Mirror, cache: Path) -> None:
     spec = spec_of(mirror.root.as_uri())
     assert (
         await obtain_amd64(await resolve_release_for(spec, cache), spec, cache)
     ).path.read_bytes() == CONTENT
-    with pytest.raises(InstallError, match="does not exist"):
+    with pytest.raises(InstallError) as caught:
         await resolve_release_for(spec_of(mirror.root.as_uri(), Version(3, 6, 13), sha256=None), cache)
+    texts(caught.value, MIRROR=mirror.url, WANTED=SHA256)
 
 
 async def test_a_tarball_without_the_pinned_checksum_is_refused_and_deleted(
@@ -181,53 +183,62 @@ async def test_a_tarball_without_the_pinned_checksum_is_refused_and_deleted(
     assert leftovers(cache) == []
 
 
-async def test_a_byte_that_changed_in_the_transfer_is_detected(mirror: Mirror, cache: Path) -> None:
+async def test_a_byte_that_changed_in_the_transfer_is_detected(
+    texts: Texts, mirror: Mirror, cache: Path
+) -> None:
     spec = spec_of(mirror.url)
     binaries = await resolve_release_for(spec, cache)
     mirror.lie.add(".tar.gz")
-    with pytest.raises(InstallError, match=f"expected {SHA256}"):
+    with pytest.raises(InstallError) as caught:
         await obtain_amd64(binaries, spec, cache)
+    texts(caught.value, MIRROR=mirror.url, WANTED=SHA256)
     assert leftovers(cache) == []
 
 
-async def test_a_missing_tarball_is_reported_before_planning(mirror: Mirror, cache: Path) -> None:
-    with pytest.raises(InstallError, match="404") as caught:
+async def test_a_missing_tarball_is_reported_before_planning(
+    texts: Texts, mirror: Mirror, cache: Path
+) -> None:
+    with pytest.raises(InstallError) as caught:
         await resolve_release_for(spec_of(mirror.url, Version(3, 6, 13), sha256=None), cache)
-    assert "install.mirror" in caught.value.hint
+    texts(caught.value, MIRROR=mirror.url, WANTED=SHA256)
 
 
-async def test_a_mirror_without_head(mirror: Mirror, cache: Path) -> None:
+async def test_a_mirror_without_head(texts: Texts, mirror: Mirror, cache: Path) -> None:
     mirror.no_head = True
     assert (await resolve_release(request_from(mirror, cache))).source == "release"
     mirror.fail[".tar.gz"] = 404
-    with pytest.raises(InstallError, match="404"):
+    with pytest.raises(InstallError) as caught:
         await resolve_release(request_from(mirror, cache))
+    texts(caught.value, MIRROR=mirror.url, WANTED=SHA256)
 
 
-async def test_a_mirror_that_refuses_connections(cache: Path) -> None:
-    with pytest.raises(InstallError, match="Connection refused"):
+async def test_a_mirror_that_refuses_connections(texts: Texts, cache: Path) -> None:
+    with pytest.raises(InstallError) as caught:
         await resolve_release_for(spec_of("http://127.0.0.1:9"), cache)
+    texts(caught.value)
 
 
-async def test_a_mirror_with_an_unsupported_scheme(cache: Path) -> None:
-    with pytest.raises(InstallError, match="not a URL that etcdup can download") as caught:
+async def test_a_mirror_with_an_unsupported_scheme(texts: Texts, cache: Path) -> None:
+    with pytest.raises(InstallError) as caught:
         await resolve_release_for(spec_of("ftp://127.0.0.1"), cache)
-    assert "file://" in caught.value.hint
+    texts(caught.value)
 
 
-async def test_a_transfer_that_ends_early(mirror: Mirror, cache: Path) -> None:
+async def test_a_transfer_that_ends_early(texts: Texts, mirror: Mirror, cache: Path) -> None:
     mirror.truncate[".tar.gz"] = 1024 * 1024
-    with pytest.raises(InstallError, match=r"ended early, after 1\.0 of 3\.0 MiB"):
+    with pytest.raises(InstallError) as caught:
         await obtain_release(request_from(mirror, cache), "amd64", SHA256)
+    texts(caught.value, MIRROR=mirror.url, WANTED=SHA256)
     assert leftovers(cache) == []
     mirror.truncate.clear()
     assert (await obtain_release(request_from(mirror, cache), "amd64", SHA256)).sha256 == SHA256
 
 
-async def test_a_transfer_that_stalls(mirror: Mirror, cache: Path) -> None:
+async def test_a_transfer_that_stalls(texts: Texts, mirror: Mirror, cache: Path) -> None:
     mirror.stall[".tar.gz"] = 1024 * 1024
-    with pytest.raises(InstallError, match=r"no data for 0\.3 s"):
+    with pytest.raises(InstallError) as caught:
         await obtain_release(request_from(mirror, cache, stall_s=0.3), "amd64", SHA256)
+    texts(caught.value, MIRROR=mirror.url, WANTED=SHA256)
     assert leftovers(cache) == []
 
 
@@ -260,34 +271,36 @@ async def test_a_damaged_cached_archive_is_detected_and_downloaded_again(mirror:
     assert (await obtain_amd64(binaries, spec, cache)).path.read_bytes() == CONTENT
 
 
-async def test_a_cached_archive_must_have_the_pinned_checksum(cache: Path) -> None:
+async def test_a_cached_archive_must_have_the_pinned_checksum(texts: Texts, cache: Path) -> None:
     """The checksum file next to it is not enough."""
     path = cache / "archives" / "etcd-v3.6.14-linux-amd64.tar.gz"
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
     path.with_name(path.name + ".sha256").write_text(f"{SHA256}  {path.name}\n")
-    with pytest.raises(InstallError, match="Connection refused") as caught:
+    with pytest.raises(InstallError) as caught:
         await resolve_release_for(spec_of("http://127.0.0.1:9", PINNED, sha256=None), cache)
-    assert f"its sha256 is {SHA256}" in caught.value.detail
+    texts(caught.value)
 
 
-async def test_a_cached_archive_must_be_the_one_of_the_plan(mirror: Mirror, cache: Path) -> None:
+async def test_a_cached_archive_must_be_the_one_of_the_plan(
+    texts: Texts, mirror: Mirror, cache: Path
+) -> None:
     spec = spec_of(mirror.url, source="auto")
     await obtain_amd64(await resolve_release_for(spec, cache), spec, cache)
     binaries = await resolve_release_for(spec, cache)
     (cache / "archives" / "etcd-v3.9.1-linux-amd64.tar.gz").unlink()
-    with pytest.raises(InstallError, match="does not exist") as caught:
+    with pytest.raises(InstallError) as caught:
         await obtain_amd64(binaries, spec, cache)
+    texts(caught.value, MIRROR=mirror.url, WANTED=SHA256)
     assert caught.value.hint == "run the command again, which makes a new plan"
 
 
-async def test_auto_reports_all_sources_that_were_tried(cache: Path) -> None:
-    with pytest.raises(InstallError, match=r"etcd 3\.9\.1 for amd64 is not available") as caught:
+async def test_auto_reports_all_sources_that_were_tried(texts: Texts, cache: Path) -> None:
+    with pytest.raises(InstallError) as caught:
         await resolve_release_for(spec_of("http://127.0.0.1:9", source="auto"), cache)
+    texts(caught.value)
     lines = caught.value.detail.splitlines()
     assert [line.split(":")[0] for line in lines] == ["cache", "release", "package"]
-    assert "Connection refused" in lines[1]
-    assert "{from: path, path: FOLDER}" in caught.value.hint
 
 
 OBTAIN_SCRIPT = """

@@ -51,6 +51,9 @@ def main(folder: Path, spec: Spec, now: datetime, stage: str = "") -> None:
                 unpack_pki(files, folder / str(number) / "pki")
             elif stage == "consumer":
                 pki.issue_consumer("app", now, renew=True)
+            elif stage == "lost-key":
+                pki.accept_lost_key()
+                pki.rotate_ca("trust", now)
             elif stage:
                 pki.rotate_ca(stage, now)
             else:

@@ -11,7 +11,7 @@ import pytest
 
 from etcdup.core.certs.ca_rotation import rotation_stage
 from etcdup.core.certs.required import desired_certs, why_due
-from etcdup.core.observed.model import PkiSeen
+from etcdup.core.observed.pki import PkiSeen
 from etcdup.core.spec.model import Spec
 from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.pki import Pki
@@ -53,6 +53,14 @@ def finish_run(folder: Path) -> PkiSeen:
         cert, _ = pki.pair(role)
         assert cert.startswith(b"-----BEGIN CERTIFICATE-----")
     return pki.observe()
+
+
+def rotate(folder: Path, stage: str) -> None:
+    """Do a stage. Without the key of the CA, the first one is `certs rotate-ca --lost-key`."""
+    pki = open_pki(SPEC, folder)
+    if stage == "trust" and not (folder / "pki/ca-key.pem").exists():
+        pki.accept_lost_key()
+    pki.rotate_ca(stage, NOW)
 
 
 def test_kill_while_all_certificates_are_issued(tmp_path: Path) -> None:
@@ -112,18 +120,22 @@ def test_kill_while_a_certificate_of_a_consumer_is_renewed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("done", [0, 1, 2])
-def test_kill_in_a_stage_of_a_ca_rotation(tmp_path: Path, done: int) -> None:
+@pytest.mark.parametrize("key", ["known", "lost"])
+def test_kill_in_a_stage_of_a_ca_rotation(tmp_path: Path, done: int, key: str) -> None:
     """The stage is done or not done, the signing CA is always trusted, and the next run reaches the same state."""
     stages = ("trust", "sign", "drop")
     whole = tmp_path / "whole"
     first = open_pki(SPEC, whole)
     first.issue([each.role for each in desired_certs(SPEC)], NOW)
+    if key == "lost":
+        (whole / "pki/ca-key.pem").unlink()
     for stage in stages[:done]:
-        first.rotate_ca(stage, NOW)
+        rotate(whole, stage)
     before = first.observe()
     for number in range(1, 80):
         shutil.copytree(whole, tmp_path / str(number))
-    folders = run_killed_at_each_change(tmp_path, stages[done])
+    is_begun = key == "lost" and done == 0
+    folders = run_killed_at_each_change(tmp_path, "lost-key" if is_begun else stages[done])
     assert len(folders) > 5
     for folder in folders:
         pki = open_pki(SPEC, folder)
@@ -131,13 +143,16 @@ def test_kill_in_a_stage_of_a_ca_rotation(tmp_path: Path, done: int) -> None:
         assert rotation_stage(cut) in (rotation_stage(before), ("trust", "sign", None)[done])
         assert cut.ca in cut.trusted
         made = {path.read_bytes() for path in folder.glob("pki/next-ca.pem")}
-        pki.rotate_ca(stages[done], NOW)
-        pki.rotate_ca(stages[done], NOW)  # The second call has nothing to do.
+        rotate(folder, stages[done])
+        rotate(folder, stages[done])  # The second call has nothing to do.
         after = pki.observe()
         assert rotation_stage(after) == ("trust", "sign", None)[done]
         assert len(after.trusted) == (1 if done == 2 else 2)
         if made:
             assert (folder / "pki/ca.pem").read_bytes().endswith(made.pop()), "no third CA"
+        if is_begun:  # No CA signs before the next stage.
+            rotate(folder, "sign")
+            after = pki.observe()
         pki.issue(["admin"], NOW)
         assert pki.observe().certs["admin"].issuer_key == after.ca.key  # type: ignore[union-attr]
         assert list(folder.rglob("*.tmp")) == []

@@ -11,6 +11,7 @@ from etcdup.errors import PkiError
 from etcdup.ops.pki.open import open_pki
 from tests.ops.pki.managed_pki import NOW, ROLES, THREE, contents, due_reasons, issue_all, spec_of
 from tests.support.openssl import openssl
+from tests.support.texts import Texts
 
 # --- issuing
 
@@ -100,13 +101,14 @@ def test_openssl_accepts_member_certificates_as_server_and_client(tmp_path: Path
     assert f"CN={'infra2' if kind == 'server' else 'etcdup:prod:peer'},O=prod" in shown
 
 
-def test_openssl_accepts_client_certificates_as_clients_only(tmp_path: Path) -> None:
+def test_openssl_accepts_client_certificates_as_clients_only(texts: Texts, tmp_path: Path) -> None:
     issue_all(tmp_path)
     ca = tmp_path / "pki/ca.pem"
     for cert in (tmp_path / "pki/clients/admin.pem", tmp_path / "pki/members/infra1/health.pem"):
         openssl("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", ca, cert)
-        with pytest.raises(AssertionError, match=r"unsupported certificate purpose|unsuitable certificate"):
+        with pytest.raises(AssertionError) as caught:
             openssl("verify", "-purpose", "sslserver", "-CAfile", ca, cert)
+        texts(caught.value)
 
 
 def test_certificates_are_valid_on_hosts_whose_clock_is_behind(tmp_path: Path) -> None:
@@ -176,27 +178,27 @@ def test_a_renewal_keeps_keys_and_a_new_ca_makes_new_ones(tmp_path: Path) -> Non
     assert all(pki.pair(role)[1] != before[role][1] for role in ROLES)
 
 
-def test_a_pair_that_does_not_match_is_due_and_goes_to_no_host(tmp_path: Path) -> None:
+def test_a_pair_that_does_not_match_is_due_and_goes_to_no_host(texts: Texts, tmp_path: Path) -> None:
     """It would break every new handshake, and no health check would show that (rule 16)."""
     pki = issue_all(tmp_path)
     folder = tmp_path / "pki/members/infra1"
     (folder / "server-key.pem").write_bytes((folder / "peer-key.pem").read_bytes())
     assert due_reasons(THREE, pki) == {"server/infra1": "its key is missing or does not match"}
     assert "server/infra1" not in pki.observe().files
-    with pytest.raises(PkiError, match=r"server-key.pem is not the key of .*server.pem"):
+    with pytest.raises(PkiError) as caught:
         pki.pair("server/infra1")
+    texts(caught.value)
     (folder / "server-key.pem").unlink()
     assert due_reasons(THREE, pki) == {"server/infra1": "its key is missing or does not match"}
 
 
-def test_a_broken_file_is_named(tmp_path: Path) -> None:
+def test_a_broken_file_is_named(texts: Texts, tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     broken = tmp_path / "pki/members/infra3/peer.pem"
     broken.write_text("no certificate")
-    with pytest.raises(
-        PkiError, match=r"members/infra3/peer.pem contains no certificate in PEM format"
-    ) as caught:
+    with pytest.raises(PkiError) as caught:
         pki.observe()
+    texts(caught.value)
     assert caught.value.hint == (
         "move the file to another folder, then run `etcdup apply`, which issues a new one"
     )
@@ -205,10 +207,11 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     assert due_reasons(THREE, pki) == {"peer/infra3": "it does not exist yet"}
 
 
-def test_a_folder_of_certificates_where_the_ca_should_be(tmp_path: Path) -> None:
+def test_a_folder_of_certificates_where_the_ca_should_be(texts: Texts, tmp_path: Path) -> None:
     (tmp_path / "pki/ca.pem").mkdir(parents=True)
-    with pytest.raises(PkiError, match="is a directory, not a file"):
+    with pytest.raises(PkiError) as caught:
         open_pki(THREE, tmp_path).observe()
+    texts(caught.value)
 
 
 # --- consumers
@@ -226,15 +229,19 @@ def test_a_consumer_keeps_its_certificate_until_it_is_renewed(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "name", ["admin", "etcdup:prod:peer", "../admin", "a/b", "x-key", "", "Root", "a\n", "a,b"]
 )
-def test_no_consumer_can_have_the_name_of_a_peer_or_a_path(tmp_path: Path, name: str) -> None:
+def test_no_consumer_can_have_the_name_of_a_peer_or_a_path(texts: Texts, tmp_path: Path, name: str) -> None:
     pki = issue_all(tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(PkiError, match="there is no certificate"):
+    with pytest.raises(PkiError) as caught:
         pki.issue_consumer(name, NOW)
+    texts(caught.value)
     assert contents(tmp_path) == before
 
 
-def test_a_role_that_is_not_in_the_spec_is_refused_before_any_file_is_written(tmp_path: Path) -> None:
-    with pytest.raises(PkiError, match="no certificate `server/infra4`"):
+def test_a_role_that_is_not_in_the_spec_is_refused_before_any_file_is_written(
+    texts: Texts, tmp_path: Path
+) -> None:
+    with pytest.raises(PkiError) as caught:
         open_pki(THREE, tmp_path).issue(["server/infra1", "server/infra4"], NOW)
+    texts(caught.value)
     assert not (tmp_path / "pki").exists()

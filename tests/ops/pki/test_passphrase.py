@@ -12,6 +12,7 @@ from etcdup.ops.pki.signing import key_pem
 from etcdup.ops.pki.x509 import is_encrypted
 from tests.ops.pki.managed_pki import NOW, ROLES, THREE, due_reasons, issue_all, spec_of
 from tests.support.openssl import openssl
+from tests.support.texts import Texts
 
 PASSPHRASE = "correct horse battery"
 VARIABLE = "ETCDUP_CA_PASSPHRASE"
@@ -24,17 +25,21 @@ def issue_encrypted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (folder / "pki/ca-key.pem").read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
 
 
-def test_an_encrypted_ca_key_needs_its_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encrypted_ca_key_needs_its_passphrase(
+    texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     issue_encrypted(tmp_path, monkeypatch)
     assert due_reasons(THREE, open_pki(THREE, tmp_path)) == {}  # Observing needs no passphrase.
-    with pytest.raises(PkiError, match="is encrypted, and no passphrase is set") as missing:
+    with pytest.raises(PkiError) as missing:
         open_pki(THREE, tmp_path).issue(["admin"], NOW)
-    assert VARIABLE in missing.value.hint
-    with pytest.raises(PkiError, match="cannot be decrypted with this passphrase") as wrong:
+    texts(missing.value)
+    with pytest.raises(PkiError) as wrong:
         open_pki(THREE, tmp_path, lambda: "wrong passphrase").issue(["admin"], NOW)
+    texts(wrong.value)
     assert "wrong passphrase" not in str(wrong.value) + wrong.value.hint
-    with pytest.raises(PkiError, match="cannot be decrypted with this passphrase"):
+    with pytest.raises(PkiError) as caught:
         open_pki(THREE, tmp_path, lambda: "").issue(["admin"], NOW)
+    texts(caught.value)
     before = open_pki(THREE, tmp_path).observe()
     open_pki(THREE, tmp_path, lambda: PASSPHRASE).issue(["admin"], NOW)
     assert open_pki(THREE, tmp_path).observe().files["admin"] != before.files["admin"]
@@ -128,23 +133,26 @@ def test_a_command_gives_the_passphrase(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "why"),
+    "command",
     [
-        ("false", "tls.passphrase_command exited with status 1"),
-        ("/no/such/program", "cannot run tls.passphrase_command: No such file or directory"),
-        ("unclosed '", "cannot run tls.passphrase_command: ValueError"),
-        ("", "cannot run tls.passphrase_command"),
-        ("true", "the passphrase of the CA key is empty: the output of tls.passphrase_command"),
+        "false",
+        "/no/such/program",
+        "unclosed '",
+        "",
+        "true",
     ],
 )
-def test_a_command_that_prints_no_passphrase(tmp_path: Path, command: str, why: str) -> None:
+def test_a_command_that_prints_no_passphrase(texts: Texts, tmp_path: Path, command: str) -> None:
     with pytest.raises(PkiError) as caught:
         issue_all(tmp_path, spec_of("10.0.0.1", passphrase_command=command))
-    assert str(caught.value).startswith(why)
+    texts(caught.value)
     assert not (tmp_path / "pki/ca-key.pem").exists()
 
 
-def test_an_empty_variable_is_no_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_no_passphrase(
+    texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(VARIABLE, "")
-    with pytest.raises(PkiError, match=r"passphrase of the CA key is empty: \$ETCDUP_CA_PASSPHRASE"):
+    with pytest.raises(PkiError) as caught:
         issue_all(tmp_path)
+    texts(caught.value)

@@ -16,6 +16,7 @@ from etcdup.errors import PkiError
 from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.pki import Pki
 from tests.support.openssl import DATE, Ca, make_ca, make_cert, make_key, openssl
+from tests.support.texts import Texts
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 ADDRESSES = ("192.168.8.66", "192.168.8.67", "192.168.8.68")
@@ -153,19 +154,18 @@ def test_an_address_that_is_missing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("begins", "ends", "message"),
+    ("begins", "ends"),
     [
-        (-30, -1, "which expired on"),
-        (1, 30, "which is not valid before"),
-        (-30, 6, "which expires on"),
+        (-30, -1),
+        (1, 30),
+        (-30, 6),
     ],
 )
-def test_a_certificate_outside_its_validity(folder: Path, begins: int, ends: int, message: str) -> None:
+def test_a_certificate_outside_its_validity(texts: Texts, folder: Path, begins: int, ends: int) -> None:
     dates = [f"{NOW + timedelta(days=days):{DATE}}" for days in (begins, ends)]
     reissue(folder, valid=tuple(dates))
     (fault,) = open_provided(folder).check(NOW)
-    assert message in fault.message
-    assert fault.is_warning == (message == "which expires on")
+    texts(fault)
 
 
 @pytest.mark.parametrize(("usage", "lacking"), [("serverAuth", "clientAuth"), ("clientAuth", "serverAuth")])
@@ -188,12 +188,13 @@ def test_a_certificate_without_any_names(folder: Path) -> None:
     ]
 
 
-def test_another_key(folder: Path) -> None:
+def test_another_key(texts: Texts, folder: Path) -> None:
     make_key(folder / "kubernetes-key.pem")
     assert fault_texts(folder) == ["kubernetes-key.pem is not the key of kubernetes.pem"]
     assert open_provided(folder).observe().certs["admin"].key == ""
-    with pytest.raises(PkiError, match="is not the key of"):
+    with pytest.raises(PkiError) as caught:
         open_provided(folder).pair("server/infra1")
+    texts(caught.value)
 
 
 def test_another_ca_of_the_same_name(folder: Path) -> None:
@@ -209,13 +210,13 @@ def test_a_leaf_certificate_as_the_ca_file(folder: Path) -> None:
     ]
 
 
-def test_an_encrypted_key(folder: Path) -> None:
+def test_an_encrypted_key(texts: Texts, folder: Path) -> None:
     for form in (["-traditional"], []):
         key = openssl("pkey", "-in", folder / "ca/ca-key.pem", "-aes256", "-passout", "pass:secret", *form)
         (folder / "kubernetes-key.pem").write_text(key)
         (fault,) = open_provided(folder).check(NOW)
         assert fault.message == "is encrypted"
-        assert "openssl pkey" in fault.hint
+        texts(fault)
 
 
 def test_certificate_and_key_swapped(folder: Path) -> None:
@@ -239,7 +240,7 @@ def test_a_key_that_all_users_can_read(folder: Path) -> None:
     assert fault_texts(folder) == []
 
 
-def test_all_unusable_files_are_reported_together(folder: Path) -> None:
+def test_all_unusable_files_are_reported_together(texts: Texts, folder: Path) -> None:
     (folder / "ca.pem").unlink()
     (folder / "kubernetes.pem").write_bytes(b"\x00garbage\xff")
     (folder / "kubernetes-key.pem").unlink()
@@ -250,8 +251,9 @@ def test_all_unusable_files_are_reported_together(folder: Path) -> None:
         "kubernetes-key.pem is a directory, not a file",
     ]
     assert fault_texts(folder) == wrong
-    with pytest.raises(PkiError, match="3 of the provided TLS files are not usable") as caught:
+    with pytest.raises(PkiError) as caught:
         open_provided(folder).observe()
+    texts(caught.value)
     assert caught.value.detail.replace(f"{folder}/", "").splitlines() == wrong
 
 
@@ -274,12 +276,14 @@ def test_a_setting_that_is_missing(folder: Path) -> None:
     assert fault_texts(folder, ca=None) == ["cluster.yaml names no file in `tls.ca`"]
 
 
-def test_no_certificate_is_issued_with_a_provided_ca(folder: Path) -> None:
+def test_no_certificate_is_issued_with_a_provided_ca(texts: Texts, folder: Path) -> None:
     pki = open_provided(folder)
-    with pytest.raises(PkiError, match=r"`tls.mode: provided` etcdup has no key of a CA"):
+    with pytest.raises(PkiError) as caught:
         pki.issue(["admin"], NOW)
-    with pytest.raises(PkiError, match=r"cannot issue client/kube-apiserver"):
+    texts(caught.value)
+    with pytest.raises(PkiError) as caught:
         pki.issue_consumer("kube-apiserver", NOW)
+    texts(caught.value)
 
 
 # --- secrets
@@ -312,22 +316,22 @@ def all_output(pki: Pki) -> str:
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    "damage",
     [
-        (lambda pem: b"\xef\xbb\xbf" + pem, "begins with a byte-order mark, which etcd cannot read"),
-        (lambda pem: pem.replace(b"-----BEGIN", b"  -----BEGIN"), "has characters before `-----BEGIN "),
-        (lambda pem: b"x" + pem, "has characters before `-----BEGIN "),
-        (lambda pem: pem.decode().encode("utf-16"), "is text in UTF-16, which etcd cannot read"),
+        lambda pem: b"\xef\xbb\xbf" + pem,
+        lambda pem: pem.replace(b"-----BEGIN", b"  -----BEGIN"),
+        lambda pem: b"x" + pem,
+        lambda pem: pem.decode().encode("utf-16"),
     ],
     ids=["byte-order mark", "indented", "after other characters", "UTF-16"],
 )
 @pytest.mark.parametrize("name", ["ca.pem", "kubernetes.pem", "kubernetes-key.pem"])
 def test_blocks_that_go_does_not_read(
-    folder: Path, name: str, damage: Callable[[bytes], bytes], message: str
+    texts: Texts, folder: Path, name: str, damage: Callable[[bytes], bytes]
 ) -> None:
     (folder / name).write_bytes(damage((folder / name).read_bytes()))
     (text,) = fault_texts(folder)
-    assert text.startswith(f"{name} {message}")
+    texts(text)
 
 
 def test_a_peer_certificate_may_have_a_key_that_only_etcd_uses(folder: Path) -> None:

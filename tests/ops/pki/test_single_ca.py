@@ -13,29 +13,29 @@ from etcdup.errors import PkiError
 from etcdup.ops.pki.open import open_pki
 from tests.ops.pki.managed_pki import NOW, ROLES, THREE, contents, due_reasons, issue_all, spec_of
 from tests.support.openssl import openssl
+from tests.support.texts import Texts
 
 
-def test_no_second_ca_if_the_ca_key_is_missing(tmp_path: Path) -> None:
+def test_no_second_ca_if_the_ca_key_is_missing(texts: Texts, tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     (tmp_path / "pki/ca-key.pem").unlink()
     again = open_pki(THREE, tmp_path)
     assert due_reasons(THREE, again) == {}  # The existing certificates are still usable.
     before = contents(tmp_path)
-    with pytest.raises(
-        PkiError, match=r"ca.pem exists without its key: etcdup creates no second CA"
-    ) as caught:
+    with pytest.raises(PkiError) as caught:
         again.issue(ROLES, NOW)
-    assert "backup" in caught.value.hint
+    texts(caught.value)
     assert contents(tmp_path) == before
     assert pki.observe().ca == again.observe().ca
 
 
-def test_no_second_ca_if_certificates_of_a_first_ca_exist(tmp_path: Path) -> None:
+def test_no_second_ca_if_certificates_of_a_first_ca_exist(texts: Texts, tmp_path: Path) -> None:
     issue_all(tmp_path)
     (tmp_path / "pki/ca-key.pem").unlink()
     (tmp_path / "pki/ca.pem").unlink()
-    with pytest.raises(PkiError, match="exists without the CA that signed it: etcdup creates no second CA"):
+    with pytest.raises(PkiError) as caught:
         open_pki(THREE, tmp_path).issue(ROLES, NOW)
+    texts(caught.value)
 
 
 def test_a_lost_ca_certificate_is_made_again_for_the_same_key(tmp_path: Path) -> None:
@@ -52,13 +52,14 @@ def test_a_lost_ca_certificate_is_made_again_for_the_same_key(tmp_path: Path) ->
     openssl("verify", "-x509_strict", "-CAfile", old, tmp_path / "pki/clients/admin.pem")
 
 
-def test_a_ca_key_of_another_ca_is_refused(tmp_path: Path) -> None:
+def test_a_ca_key_of_another_ca_is_refused(texts: Texts, tmp_path: Path) -> None:
     issue_all(tmp_path / "a")
     issue_all(tmp_path / "b")
     key = tmp_path / "a/pki/ca-key.pem"
     key.write_bytes((tmp_path / "b/pki/ca-key.pem").read_bytes())
-    with pytest.raises(PkiError, match=r"ca-key.pem is not the key of .*ca.pem"):
+    with pytest.raises(PkiError) as caught:
         open_pki(THREE, tmp_path / "a").issue(["admin"], NOW)
+    texts(caught.value)
 
 
 def test_another_ca_makes_all_due(tmp_path: Path) -> None:
@@ -70,12 +71,12 @@ def test_another_ca_makes_all_due(tmp_path: Path) -> None:
     assert whys == dict.fromkeys(ROLES, "it was signed by another CA")
 
 
-def test_an_expired_ca_signs_nothing(tmp_path: Path) -> None:
+def test_an_expired_ca_signs_nothing(texts: Texts, tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     late = NOW + timedelta(days=3651)
-    with pytest.raises(PkiError, match="is expired") as caught:
+    with pytest.raises(PkiError) as caught:
         pki.issue(["admin"], late)
-    assert "`certs rotate-ca` cannot replace an expired CA" in caught.value.hint
+    texts(caught.value)
     assert [fault.is_warning for fault in pki.check(late)] == [False]
     assert [fault.is_warning for fault in pki.check(NOW + timedelta(days=3630))] == [True]
 
@@ -108,7 +109,8 @@ def test_two_at_once_make_one_ca(tmp_path: Path) -> None:
     assert set(due_reasons(one, open_pki(one, tmp_path))) == {"server/infra1", "health/infra1"}
 
 
-def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(texts: Texts, tmp_path: Path) -> None:
     (tmp_path / "pki").write_text("a file")
-    with pytest.raises(PkiError, match=r"cannot create .*pki: File exists"):
+    with pytest.raises(PkiError) as caught:
         open_pki(THREE, tmp_path).issue(ROLES, NOW)
+    texts(caught.value)

@@ -23,6 +23,7 @@ from etcdup.remote.sudo import RawResult
 from etcdup.testing.host import FakeHost
 from etcdup.testing.network import FakeNetwork
 from tests.support.fake_world import spec_of
+from tests.support.texts import Texts
 
 SOURCE = Path(__file__).parents[3] / "src/etcdup"
 # The modules that change hosts, and what each of them calls.
@@ -32,6 +33,8 @@ MODULES = {
     "ops/world/lock.py": {"run_all", "hold"},
     "ops/recovery/disk_salvage.py": {"hold"},
 }
+# These read files before there is a lock: `adopt` takes it for its markers.
+READERS = {"ops/adopt/copy_files.py"}
 # Disruptive steps that need no majority of locks: they take nothing from a cluster with a quorum, or are the way out
 # for an operator whose other hosts are lost.
 ALONE = {
@@ -138,7 +141,7 @@ async def test_a_line_that_no_shell_holds_is_no_lock(machine: Machine) -> None:
             await machine.host.run_all([HostCommand(("true",))], lock=own)
 
 
-async def test_a_lost_lock_is_noticed_behind_a_warning_of_sudo(machine: Machine) -> None:
+async def test_a_lost_lock_is_noticed_behind_a_warning_of_sudo(texts: Texts, machine: Machine) -> None:
     """sudo writes to stderr, for example that it cannot resolve the name of the host."""
     async with machine.lock() as lock:
         own = lock.on("infra1")
@@ -148,16 +151,18 @@ async def test_a_lost_lock_is_noticed_behind_a_warning_of_sudo(machine: Machine)
         with pytest.raises(NotLocked) as refused:
             await machine.host.run_all([HostCommand(("true",))], lock=own)
         assert refused.value.holder == "another run"
-        with pytest.raises(LockLost, match="now this run holds it: another run"):
+        with pytest.raises(LockLost) as caught:
             await lock.confirm()
+        texts(caught.value)
 
 
-async def test_a_host_that_cannot_check_the_lock_does_not_confirm_it(machine: Machine) -> None:
+async def test_a_host_that_cannot_check_the_lock_does_not_confirm_it(texts: Texts, machine: Machine) -> None:
     async with machine.lock() as lock:
         machine.lock_file.with_name("lock.busy").unlink()
         machine.lock_file.with_name("lock.busy").mkdir()
-        with pytest.raises(LockLost, match="these hosts do not confirm it"):
+        with pytest.raises(LockLost) as caught:
             await lock.confirm()
+        texts(caught.value)
 
 
 async def test_the_next_holder_waits_for_the_last_command_of_the_previous_one(machine: Machine) -> None:
@@ -226,6 +231,8 @@ def test_only_modules_that_pass_the_lock_change_hosts() -> None:
                 and node.func.attr in CHANGES
             ):
                 name = path.relative_to(SOURCE).as_posix()
+                if name in READERS:
+                    continue
                 found.setdefault(name, set()).add(node.func.attr)
                 takes = name == "ops/world/lock.py" and node.func.attr == "hold"
                 assert takes or "lock" in {keyword.arg for keyword in node.keywords}, f"{name}:{node.lineno}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from etcdup.core.observed.model import MemberSeen
+from etcdup.core.observed.member import MemberSeen
 from etcdup.errors import EXIT_FAILED, EtcdupError
 from etcdup.remote.etcd.answers import member_seen
 from etcdup.remote.etcd.errors import (
@@ -22,6 +22,7 @@ from etcdup.remote.etcd.errors import (
 )
 from etcdup.remote.etcd.grpc_client import Credentials
 from etcdup.remote.etcd.grpc_library import grpc, pb
+from tests.support.texts import Texts
 
 
 def test_every_status_code_of_grpc_has_its_error() -> None:
@@ -74,6 +75,11 @@ def test_any_code_with_any_text_is_an_error_with_a_message(code: str, details: s
 )
 def test_known_texts(code: str, details: str, expected: type[EtcdRpcError]) -> None:
     assert type(translate("m1", code, details, 5)) is expected
+
+
+def test_a_write_without_space_ends_with_the_command_that_helps(texts: Texts) -> None:
+    error = translate("m1", "RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", 5)
+    texts(error)
 
 
 def test_the_text_of_etcd_is_kept() -> None:

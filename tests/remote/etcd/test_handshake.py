@@ -14,6 +14,7 @@ from etcdup.remote.etcd.handshake import HandshakeFailed, fetch_served_cert
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.ssh import connect
 from tests.support.sshd import run_sshd
+from tests.support.texts import Texts
 
 
 def make_server_files(folder: Path, *, days: int = 10) -> tuple[Path, Path, x509.Certificate]:
@@ -46,15 +47,17 @@ async def test_a_server_that_requires_a_client_certificate_shows_its_own(
         assert await fetch_served_cert(*server.sockets[0].getsockname()) == leaf
 
 
-async def test_a_port_without_tls_has_no_certificate() -> None:
+async def test_a_port_without_tls_has_no_certificate(texts: Texts) -> None:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
-        with pytest.raises(HandshakeFailed, match="handshake failed"):
-            await fetch_served_cert(*server.sockets[0].getsockname())
+        address, port = server.sockets[0].getsockname()
+        with pytest.raises(HandshakeFailed) as caught:
+            await fetch_served_cert(address, port)
+        texts(caught.value, PORT=port)
 
 
 async def test_a_closed_port_is_an_error() -> None:
@@ -86,5 +89,5 @@ async def test_through_ssh_a_served_and_a_closed_port_are_distinguished(tmp_path
 async def test_a_connection_that_is_closed_at_once_is_an_error() -> None:
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     async with server:
-        with pytest.raises(HandshakeFailed, match=r"closed at once|[Rr]eset"):
+        with pytest.raises(HandshakeFailed):
             await fetch_served_cert(*server.sockets[0].getsockname())

@@ -8,6 +8,7 @@ from etcdup.errors import EtcdupError
 from etcdup.remote.etcd.client import Access
 from etcdup.remote.etcd.errors import AuthRequired, EtcdTimeout
 from etcdup.remote.etcd.login import Login
+from tests.support.texts import Texts
 
 DENIED = AuthRequired("m1", "etcdserver: permission denied")
 OLD = AuthRequired("m1", "auth: invalid auth token")
@@ -91,23 +92,25 @@ async def test_a_token_that_got_no_answer_is_renewed() -> None:
     assert await login.renew(OLD, first) == "root:secret:2"
 
 
-async def test_a_user_without_rights_does_not_log_in_again() -> None:
+async def test_a_user_without_rights_does_not_log_in_again(texts: Texts) -> None:
     member = FakeMember()
     login = login_of(member)
     token = await login.renew(DENIED, "")
-    with pytest.raises(AuthRequired, match="permission denied"):
+    with pytest.raises(AuthRequired) as caught:
         await login.renew(DENIED, token)
+    texts(caught.value)
     assert member.logins == 1
 
 
-async def test_a_wrong_password_is_sent_once() -> None:
+async def test_a_wrong_password_is_sent_once(texts: Texts) -> None:
     member = FakeMember(
         failure=AuthRequired("m1", "etcdserver: authentication failed, invalid user ID or password")
     )
     login = login_of(member)
     for _ in range(3):
-        with pytest.raises(AuthRequired, match="authentication failed") as failed:
+        with pytest.raises(AuthRequired) as failed:
             await login.renew(DENIED, "")
+        texts(failed.value)
         assert "secret" not in f"{failed.value}{failed.value.hint}{failed.value.detail}"
     assert member.logins == 1
 
@@ -121,12 +124,12 @@ async def test_after_a_timeout_the_next_request_logs_in() -> None:
     assert await login.renew(DENIED, "") == "root:secret:2"
 
 
-async def test_without_a_password_the_cause_is_named() -> None:
+async def test_without_a_password_the_cause_is_named(texts: Texts) -> None:
     member = FakeMember()
     login = login_of(member, EtcdupError("the command exited with status 1", hint="run it"))
-    with pytest.raises(AuthRequired, match="the command exited with status 1") as failed:
+    with pytest.raises(AuthRequired) as failed:
         await login.renew(DENIED, "")
-    assert failed.value.hint == "run it"
+    texts(failed.value)
     assert member.logins == 0
 
 

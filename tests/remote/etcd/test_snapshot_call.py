@@ -23,6 +23,7 @@ from etcdup.remote.etcd.errors import (
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd
 from etcdup.remote.etcd.grpc_library import grpc, pb
 from tests.support.etcd_certs import Authority, Pair
+from tests.support.texts import Texts
 
 S = 10.0
 HOST = "127.0.0.1"
@@ -181,12 +182,13 @@ async def test_a_snapshot_that_ends_well_is_complete(member: Member, blobs: tupl
     ],
 )
 async def test_a_snapshot_that_the_member_fails_is_an_error(
-    member: Member, code: str, details: str, kind: type[EtcdRpcError], blobs: tuple[bytes, ...]
+    texts: Texts, member: Member, code: str, details: str, kind: type[EtcdRpcError], blobs: tuple[bytes, ...]
 ) -> None:
     answer = answer_and_fail(code, details, *blobs)
     async with member.serving(answer) as target, member.client(target) as client:
-        with pytest.raises(kind, match=details):
+        with pytest.raises(kind) as caught:
             await read_all(client)
+        texts(caught.value.message)
 
 
 async def test_a_message_that_is_no_snapshot_is_an_error(member: Member) -> None:
@@ -200,15 +202,16 @@ async def test_a_message_that_is_no_snapshot_is_an_error(member: Member) -> None
 
 
 @pytest.mark.parametrize("limit", [0, 2000, MIB, 3 * MIB])
-async def test_a_connection_that_is_cut_is_an_error(member: Member, limit: int) -> None:
+async def test_a_connection_that_is_cut_is_an_error(texts: Texts, member: Member, limit: int) -> None:
     blobs = tuple(bytes(32 << 10) for _ in range(256))
     async with (
         member.serving(answer_with(*blobs)) as target,
         cutting(target, limit) as cut,
         member.client(cut) as client,
     ):
-        with pytest.raises(EtcdUnavailable, match="was closed"):
+        with pytest.raises(EtcdUnavailable) as caught:
             await read_all(client)
+        texts(caught.value.message)
 
 
 @asynccontextmanager
@@ -256,10 +259,11 @@ async def test_a_slow_reader_makes_the_member_wait(member: Member) -> None:
         assert size == sent == 64 * MIB
 
 
-async def test_a_member_that_sends_nothing_more_is_a_timeout(member: Member) -> None:
+async def test_a_member_that_sends_nothing_more_is_a_timeout(texts: Texts, member: Member) -> None:
     async with member.serving(answer_and_stay(b"first")) as target, member.client(target) as client:
-        with pytest.raises(EtcdTimeout, match=r"no part of the snapshot arrived for 0\.5 s"):
+        with pytest.raises(EtcdTimeout) as caught:
             await read_all(client, 0.5)
+        texts(caught.value.message)
         await asyncio.wait_for(member.released.wait(), S)
 
 
@@ -280,7 +284,7 @@ async def test_a_reader_that_is_cancelled_releases_the_call(member: Member) -> N
         await asyncio.wait_for(member.released.wait(), S)
 
 
-async def test_a_handshake_without_an_answer_can_be_cancelled(member: Member) -> None:
+async def test_a_handshake_without_an_answer_can_be_cancelled(texts: Texts, member: Member) -> None:
     heard, released = asyncio.Event(), asyncio.Event()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -300,31 +304,37 @@ async def test_a_handshake_without_an_answer_can_be_cancelled(member: Member) ->
                 await reading
             await asyncio.wait_for(released.wait(), S)
             released.clear()
-            with pytest.raises(EtcdTimeout, match=r"no part of the snapshot arrived for 0\.3 s"):
+            with pytest.raises(EtcdTimeout) as caught:
                 await read_all(client, 0.3)
+            texts(caught.value.message)
             await asyncio.wait_for(released.wait(), S)
 
 
-async def test_a_connection_that_is_closed_after_the_handshake_is_an_error(member: Member) -> None:
+async def test_a_connection_that_is_closed_after_the_handshake_is_an_error(
+    texts: Texts, member: Member
+) -> None:
     with member.sending(b"") as target:
         async with member.client(target) as client:
-            with pytest.raises(EtcdUnavailable, match="was closed"):
+            with pytest.raises(EtcdUnavailable) as caught:
                 await read_all(client)
+            texts(caught.value.message)
 
 
-async def test_another_protocol_behind_tls_is_an_error(member: Member) -> None:
+async def test_another_protocol_behind_tls_is_an_error(texts: Texts, member: Member) -> None:
     with member.sending(b"HTTP/1.1 400 Bad Request\r\n\r\n") as target:
         async with member.client(target) as client:
-            with pytest.raises(EtcdUnavailable, match="not HTTP/2"):
+            with pytest.raises(EtcdUnavailable) as caught:
                 await read_all(client)
+            texts(caught.value.message)
 
 
-async def test_a_port_with_tls_and_without_http2_is_an_error(member: Member) -> None:
+async def test_a_port_with_tls_and_without_http2_is_an_error(texts: Texts, member: Member) -> None:
     member.context.set_alpn_protocols([])
     with member.sending(b"", and_stays=True) as target:
         async with member.client(target) as client:
-            with pytest.raises(EtcdUnavailable, match="uses TLS, but not HTTP/2"):
+            with pytest.raises(EtcdUnavailable) as caught:
                 await read_all(client)
+            texts(caught.value.message)
 
 
 @pytest.mark.parametrize("comment", [b"# Z\xc3\xbcrich\n", b"# Z\xfcrich\n"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.observed.model import DirSeen
+from etcdup.core.observed.directory import DirSeen
 from etcdup.core.restore.data_copy import SIZE_SCRIPT, copy_data_commands, copy_path
 from tests.support.layouts import local_layout
 

@@ -10,13 +10,14 @@ import pytest
 
 from etcdup.core.etcd.wal import CRC, ENTRY, STATE, LastEntry, commit_record, encode_record
 from etcdup.core.host.member_user import remove_argv
-from etcdup.core.observed.model import DirSeen
+from etcdup.core.observed.directory import DirSeen
 from etcdup.core.recovery.disk_salvage import END_COPY_SERVER, append_command, salvage_path
 from etcdup.core.recovery.disk_space import DISK_SPACE_SCRIPT, parse_disk_space
 from etcdup.errors import EtcdupError
 from etcdup.ops.recovery.disk_salvage import read_log_end
 from etcdup.remote.local import LocalHost
 from tests.support.layouts import local_layout
+from tests.support.texts import Texts
 
 ENTRY_7 = b"\x10\x02\x18\x07"
 
@@ -54,18 +55,18 @@ async def test_the_last_entry_may_be_in_the_file_before_and_is_committed(
 
 
 @pytest.mark.parametrize("spoilt", ["nothing there", "no log", "no entry"])
-async def test_a_log_that_cannot_be_read_is_an_error(host: LocalHost, tmp_path: Path, spoilt: str) -> None:
+async def test_a_log_that_cannot_be_read_is_an_error(
+    texts: Texts, host: LocalHost, tmp_path: Path, spoilt: str
+) -> None:
     folder = tmp_path / "wal"
     if spoilt != "nothing there":
         write_log(folder)
         (folder / "0000-00.wal").unlink()
     if spoilt == "no log":
         (folder / "0001-08.wal").write_bytes(b"\0" * 5000)
-    with pytest.raises(
-        EtcdupError, match="cannot read the write-ahead log of the member on infra1"
-    ) as caught:
+    with pytest.raises(EtcdupError) as caught:
         await read_log_end(host, str(folder), user="")
-    assert "--fenced infra1" in caught.value.hint
+    texts(caught.value)
 
 
 def test_an_etcd_on_an_old_copy_is_ended_and_no_other(tmp_path: Path) -> None:

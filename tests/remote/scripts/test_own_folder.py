@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.host.commands import ONLY_LOG
+from etcdup.core.host.install_commands import ONLY_LOG
 
 
 @pytest.mark.parametrize("other", ["books", ".hidden", "wallet"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.host.commands import UNPACK
+from etcdup.core.host.install_commands import UNPACK
 from etcdup.core.host.unproved import RUN_BINARY
 from etcdup.remote.host import Result
 from etcdup.remote.local import LocalHost

@@ -9,16 +9,17 @@ import pytest
 
 from etcdup.core.spec.model import HostSpec
 from etcdup.errors import ConnectionLost, ForwardForbidden, RemoteError
-from etcdup.ops.world.open import resolve_port
+from etcdup.ops.world.ports import resolve_port
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.ssh import SshHost, connect
 from tests.support.echo_server import echo_server
 from tests.support.sshd import Sshd, run_sshd, wait_for_file
+from tests.support.texts import Texts
 
 NOBODY_TO_ASK = Secrets(environ={})
 
 
-async def test_a_connection_cut_in_the_middle_of_a_command_is_lost(tmp_path: Path) -> None:
+async def test_a_connection_cut_in_the_middle_of_a_command_is_lost(texts: Texts, tmp_path: Path) -> None:
     with run_sshd(tmp_path / "own") as own:
         reached = await connect(own.host(), own.ssh(), secrets=NOBODY_TO_ASK)
         try:
@@ -30,7 +31,7 @@ async def test_a_connection_cut_in_the_middle_of_a_command_is_lost(tmp_path: Pat
                 with pytest.raises(ConnectionLost) as caught:
                     await running
                 await held_lost
-            assert "first observes what was done" in caught.value.hint
+            texts(caught.value)
             with pytest.raises(ConnectionLost):
                 await reached.run(["true"])
             with pytest.raises(ConnectionLost):
@@ -65,13 +66,13 @@ async def test_a_write_cut_in_the_middle_leaves_the_old_file(tmp_path: Path) -> 
         assert target.read_text() == "old"
 
 
-async def test_forbidden_forwarding_is_an_error_at_once(tmp_path: Path) -> None:
+async def test_forbidden_forwarding_is_an_error_at_once(texts: Texts, tmp_path: Path) -> None:
     with run_sshd(tmp_path / "own", options="AllowTcpForwarding no") as own:
         reached = await connect(own.host(), own.ssh(), secrets=NOBODY_TO_ASK)
         try:
-            with pytest.raises(RemoteError, match="forbids forwarding") as caught:
+            with pytest.raises(RemoteError) as caught:
                 await reached.forward("127.0.0.1", own.port)
-            assert "AllowTcpForwarding yes" in caught.value.hint
+            texts(caught.value, PORT=own.port)
         finally:
             await reached.close()
 
@@ -112,7 +113,9 @@ async def test_a_silent_peer_is_lost_after_fifteen_seconds(tmp_path: Path) -> No
         assert time.monotonic() - started < 60
 
 
-async def test_without_forwarding_the_port_of_the_member_is_used_directly(tmp_path: Path) -> None:
+async def test_without_forwarding_the_port_of_the_member_is_used_directly(
+    texts: Texts, tmp_path: Path
+) -> None:
     with run_sshd(tmp_path / "own", options="AllowTcpForwarding no") as own:
         reached = await connect(own.host(), own.ssh(), secrets=NOBODY_TO_ASK)
         try:
@@ -125,6 +128,6 @@ async def test_without_forwarding_the_port_of_the_member_is_used_directly(tmp_pa
             with pytest.raises(ForwardForbidden) as caught:
                 await resolve_port(away, port, reached)
             assert caught.value.lasting
-            assert "AllowTcpForwarding yes" in caught.value.hint
+            texts(caught.value, PORT=port)
         finally:
             await reached.close()

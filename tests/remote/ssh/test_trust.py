@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from etcdup.cli.main import run
 from etcdup.cli.setup.trust import key_files
 from etcdup.errors import OfferedKey
 from tests.support.sshd import Sshd, new_key
+from tests.support.texts import Texts
 
 Write = Callable[..., Path]
 
@@ -57,7 +59,7 @@ def test_without_a_confirmation_nothing_is_added(write: Write, capsys: pytest.Ca
 
 
 def test_a_changed_key_is_never_added(
-    write: Write, sshd: Sshd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    texts: Texts, write: Write, sshd: Sshd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known = write()
     known.parent.mkdir()
@@ -66,7 +68,7 @@ def test_a_changed_key_is_never_added(
     assert run(["trust", "--yes"]) == 1
     error = capsys.readouterr().err
     assert error.count("SHA256:") == 2, "the known key and the shown one"
-    assert "`etcdup trust 127.0.0.1`" in error
+    texts(error, PORT=sshd.port)
     assert run(["trust", "--yes", "--json"]) == 1
     assert known.read_text() == before
 
@@ -79,10 +81,10 @@ def test_a_machine_that_cluster_yaml_does_not_have(write: Write, sshd: Sshd) -> 
     assert run(["trust", "infra1", "--yes"]) == 1, "a name of cluster.yaml is its host"
 
 
-def test_a_wrong_address(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_address(texts: Texts, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     known = write()
     assert run(["trust", "a b", "--yes"]) == 2
-    assert "`a b` is neither an IP address nor a DNS name" in capsys.readouterr().err
+    texts(capsys.readouterr().err)
     assert not known.exists()
 
 
@@ -93,11 +95,13 @@ def test_the_keys_of_a_jump_host_and_of_the_host_behind_it(write: Write, sshd: S
     assert ports == {f"[127.0.0.1]:{jump.port}", f"[127.0.0.1]:{sshd.port}"}
 
 
-def test_a_file_that_cannot_be_written(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_cannot_be_written(
+    texts: Texts, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
     known = write()
     known.parent.write_text("no folder")
     assert run(["trust", "--yes"]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    texts(re.sub(r"(?s).*(?=^error: )", "", capsys.readouterr().err, flags=re.M))
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ async def _warn_before_auth(session: Session, world: World) -> None:
     if gateways := gateway_clients(observed.pki):
         session.terminal.warn(
             f"{', '.join(gateways)} use the JSON gateway of etcd, so they need a user and a password in their "
-            "configuration"
+            "configuration. A Patroni before 4.1.1 demotes its primary now, and at a later restart of a member"
         )
 
 

@@ -1,6 +1,6 @@
 """`etcdup adopt --dry-run`: inspect a cluster that etcdup did not make, and draft its cluster.yaml."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -20,7 +20,8 @@ from etcdup.core.spec.model import HostSpec, SshSpec
 from etcdup.core.spec.units import WrongValue
 from etcdup.errors import EXIT_DONE, EXIT_REFUSED, UsageError
 from etcdup.ops.adopt.inspect_hosts import inspect_hosts
-from etcdup.remote.fleet import connect
+from etcdup.ops.install.pins import load_pins
+from etcdup.remote.fleet import Connect, connect
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.login_user import login_user
 from etcdup.remote.traced_host import traced
@@ -32,7 +33,7 @@ _MOST_HOSTS = 16
 def inspect_cluster(hosts: Sequence[str], *, name: str, user: str, as_json: bool) -> int:
     """Print the draft and its lists. The exit code is 4 if the cluster cannot be adopted as it is."""
     terminal = Terminal()
-    wanted = Wanted(name, ssh_user_of(hosts, user))
+    wanted = Wanted(name, ssh_user_of(hosts, user), pinned=load_pins())
     return run_interruptibly(terminal, _inspect_only(terminal, hosts, wanted, as_json=as_json))
 
 
@@ -53,9 +54,18 @@ async def _inspect_only(terminal: Terminal, hosts: Sequence[str], wanted: Wanted
 
 
 async def inspect_members(
-    terminal: Terminal, hosts: Sequence[str], ssh_user: str, *, as_json: bool
+    terminal: Terminal,
+    hosts: Sequence[str],
+    ssh_user: str,
+    *,
+    as_json: bool,
+    connect: Connect = connect,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[list[Member], list[Refused]]:
-    """Return the members on these hosts and on those that the operator confirms, or why they cannot be adopted."""
+    """Return the members on these hosts and on those that the operator confirms, or why they cannot be adopted.
+
+    `meanwhile` runs in a thread while the hosts answer.
+    """
     specs = [_host_spec(each, number) for number, each in enumerate(dict.fromkeys(hosts), 1)]
     members: list[Member] = []
     refused: list[Refused] = []
@@ -63,7 +73,7 @@ async def inspect_members(
     while specs and not refused:
         names = ", ".join(each.ssh_address or each.name for each in specs)
         async with terminal.wait_notice(f"inspecting {names}"):
-            found, refused = _members(await _inspect(terminal, specs, ssh_user))
+            found, refused = _members(await _inspect(terminal, specs, ssh_user, connect, meanwhile))
         members += found
         specs = [] if refused or asked else await _confirmed(terminal, members, as_json=as_json)
         asked = True
@@ -84,13 +94,16 @@ def _host_spec(text: str, number: int) -> HostSpec:
 
 
 async def _inspect(
-    terminal: Terminal, specs: Sequence[HostSpec], ssh_user: str
+    terminal: Terminal,
+    specs: Sequence[HostSpec],
+    ssh_user: str,
+    connect: Connect,
+    meanwhile: Callable[[], None],
 ) -> dict[str, Inspected | tuple[Refused, ...]]:
     ssh = SshSpec(user=ssh_user, sudo=ssh_user != "root")
     secrets = Secrets(terminal.ask_secret if terminal.can_ask else None)
-    return await inspect_hosts(
-        specs, ssh, secrets, traced(connect, terminal) if terminal.wants_commands else connect
-    )
+    reach = traced(connect, terminal) if terminal.wants_commands else connect
+    return await inspect_hosts(specs, ssh, secrets, reach, meanwhile)
 
 
 def _members(inspected: dict[str, Inspected | tuple[Refused, ...]]) -> tuple[list[Member], list[Refused]]:

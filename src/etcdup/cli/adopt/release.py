@@ -1,5 +1,6 @@
 """`etcdup adopt --release`: remove the markers, and rename the local files. The cluster continues to run."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,11 +9,18 @@ from etcdup.cli.run.change import Change, ChangeRun, YesNo, apply_change, confir
 from etcdup.cli.run.session import Session
 from etcdup.core.adopt.adoption import plan_release
 from etcdup.core.adopt.local_names import tls_folder
-from etcdup.core.observed.model import Observed, aside_suffix
+from etcdup.core.observed.directory import aside_suffix
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.spec.model import TlsSpec
-from etcdup.errors import EtcdupError
+from etcdup.errors import EtcdupError, PartlyApplied, PkiError, RefusedError
 from etcdup.ops.backups.scratch_folder import scratch_folder
+from etcdup.ops.pki.open import open_pki
+
+_LEFT_HINT = (
+    "make SSH work, then run the same command again: it removes the markers that are left. If the machine is lost, its "
+    "marker is lost too: rename cluster.yaml and the certificates yourself"
+)
 
 
 def release_cluster(file: Path, *, yes: bool, as_json: bool) -> int:
@@ -25,16 +33,20 @@ def release_cluster(file: Path, *, yes: bool, as_json: bool) -> int:
 
 async def _release(run: ChangeRun, file: Path, confirm: YesNo | None) -> None:
     session = run.session
+    unknown: tuple[str, ...] = ()
 
     def planner(observed: Observed) -> Plan | Refusal:
-        return plan_release(session.spec, observed)
+        nonlocal unknown
+        planned = plan_release(session.spec, observed)
+        unknown = planned.unknown if isinstance(planned, Plan) else ()
+        return planned
 
     with scratch_folder("release") as scratch:
-        # Only markers are read. So this works without certificates: an earlier run may have renamed them already.
-        bare = session.spec.model_copy(update={"tls": TlsSpec(dir=str(scratch / "pki"))})
-        async with replace(session, spec=bare).world() as world:
+        async with _readable(session, scratch).world() as world:
             observed = await session.observe(world)
             plan = make_plan(run, planner, observed)
+            if plan.is_empty and unknown:
+                raise RefusedError(_left_text(unknown), hint=_LEFT_HINT)
             if plan.is_empty:
                 run.terminal.say("no host has a marker of this cluster")
             change = Change(planner, confirm, prove=False, show=not plan.is_empty)
@@ -42,7 +54,30 @@ async def _release(run: ChangeRun, file: Path, confirm: YesNo | None) -> None:
                 return
             if not plan.is_empty:
                 await apply_change(run, world, change, plan, observed)
+    # The planner has seen the last observation too: a host can be lost after the question.
+    if unknown:
+        raise PartlyApplied(_left_text(unknown), hint=_LEFT_HINT)
     _rename_local_files(run, file)
+
+
+def _left_text(unknown: Sequence[str]) -> str:
+    return f"{', '.join(unknown)} cannot be reached, so its marker stays. cluster.yaml and the certificates stay too"
+
+
+def _readable(session: Session, scratch: Path) -> Session:
+    """Return the session with its certificates: the member list names hosts that cluster.yaml does not name.
+
+    An earlier run may have renamed the certificates. All markers are removed then, and only hosts are observed.
+    """
+    pki = open_pki(session.spec, session.folder)
+    try:
+        pki.observe()
+        pki.credentials()
+    except PkiError:
+        return replace(
+            session, spec=session.spec.model_copy(update={"tls": TlsSpec(dir=str(scratch / "pki"))})
+        )
+    return session
 
 
 def _rename_local_files(run: ChangeRun, file: Path) -> None:

@@ -19,12 +19,13 @@ from etcdup.ops.adopt.take_over import inspect_foreign, prove_given_back, read_s
 from etcdup.ops.world.world import World
 
 
-def take_over(file: Path, names: Sequence[str], *, yes: bool, as_json: bool) -> int:
+def take_over(file: Path, names: Sequence[str], *, static_pods: bool, yes: bool, as_json: bool) -> int:
     """Convert the members of these hosts, or of all hosts that wait."""
     session = Session.begin(file)
     chosen = _known(file, session.spec, names)
-    run = ChangeRun(session, " ".join(("adopt --take-over", *names)), as_json=as_json)
-    return run.run_to_exit(_take_over(run, chosen, yes=yes))
+    option = ("--static-pods",) if static_pods else ()
+    run = ChangeRun(session, " ".join(("adopt --take-over", *option, *names)), as_json=as_json)
+    return run.run_to_exit(_take_over(run, chosen, static_pods=static_pods, yes=yes))
 
 
 def give_back(file: Path, name: str, *, yes: bool, as_json: bool) -> int:
@@ -43,7 +44,7 @@ def _known(file: Path, spec: Spec, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names) or known
 
 
-async def _take_over(run: ChangeRun, names: Sequence[str], *, yes: bool) -> None:
+async def _take_over(run: ChangeRun, names: Sequence[str], *, static_pods: bool, yes: bool) -> None:
     session, spec = run.session, run.session.spec
     async with session.world() as world:
         world.reads_activity = True
@@ -51,7 +52,7 @@ async def _take_over(run: ChangeRun, names: Sequence[str], *, yes: bool) -> None
         foreign = await _inspect(world, first, names)
 
         def planner(observed: Observed) -> Plan | Refusal:
-            return plan_take_over(spec, observed, names, foreign)
+            return plan_take_over(spec, observed, names, foreign, static_pods=static_pods)
 
         plan = make_plan(run, planner, first)
         if plan.is_empty:
@@ -77,12 +78,14 @@ async def _give_back(run: ChangeRun, name: str, *, yes: bool) -> None:
         if plan.is_empty:
             async with run.terminal.wait_notice(f"waiting until the member on {name} is healthy"):
                 await prove_given_back(world, first, name)
-            _say_nothing_to_do(run, plan, f"the old unit runs the member on {name}, which is healthy")
+            _say_nothing_to_do(
+                run, plan, f"the member on {name} runs as before its take-over, and is healthy"
+            )
             return
-        question = f"The member on {name} restarts with its old unit. Give it back?"
+        question = f"The member on {name} restarts, and runs as before its take-over. Give it back?"
         change = Change(planner, None if yes else YesNo(question), prove=False)
         if await run_change(run, world, change, plan, first) is not None:
-            run.terminal.say(f"the old unit runs the member on {name} again")
+            run.terminal.say(f"the member on {name} runs as before its take-over again")
 
 
 async def _inspect(world: World, observed: Observed, names: Sequence[str]) -> Foreign:

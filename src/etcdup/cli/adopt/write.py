@@ -4,10 +4,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 from etcdup.cli.adopt.adopt import inspect_members, show_draft, show_json, show_refused, ssh_user_of
-from etcdup.cli.apply.plan import show_plan
+from etcdup.cli.apply.plan import observe_and_plan, show_planned
+from etcdup.cli.apply.warnings import check_tls_files
 from etcdup.cli.run.change import Change, ChangeRun, YesNo, apply_change, make_plan
 from etcdup.cli.run.cluster_file import read_spec
 from etcdup.cli.run.interrupts import run_interruptibly
@@ -20,16 +22,18 @@ from etcdup.core.adopt.existing_file import differing_keys
 from etcdup.core.adopt.member import Member
 from etcdup.core.adopt.tls import holder_of_ca_key
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.adopt_steps import AdoptHost
 from etcdup.core.plan.plan import Plan, Refusal, Refused
-from etcdup.core.plan.steps import AdoptHost
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED, RefusedError, UsageError
 from etcdup.ops.adopt.copy_files import kept_keys, read_copies, write_cluster_file, write_copies
 from etcdup.ops.adopt.equal_data import require_equal_data
 from etcdup.ops.adopt.local_files import issue_own_files, refuse_tls_faults
 from etcdup.ops.backups.scratch_folder import scratch_folder
+from etcdup.ops.install.pins import load_pins
 from etcdup.ops.world.etcd_access import etcd_access
 from etcdup.ops.world.world import World
+from etcdup.remote.shared_logins import SharedLogins
 
 _INTERRUPTED = "interrupted; no member was changed; run the same command again to resume"
 COMPARING = "each member computes the hash of its data, one after the other"
@@ -65,21 +69,35 @@ class Adoption:
 def adopt_cluster(options: Options) -> int:
     """Show the lists, ask, and write. At the end, show the plan of the adopted cluster, which has no steps."""
     terminal = Terminal()
-    code = run_interruptibly(terminal, _adopt(terminal, options), lambda: _INTERRUPTED)
-    if code != EXIT_DONE or options.as_json:
-        return code
-    return show_plan(options.file, as_json=False, out=None, signal_changes=True)
+    return run_interruptibly(terminal, _adopt(terminal, options), lambda: _INTERRUPTED)
 
 
 async def _adopt(terminal: Terminal, options: Options) -> int:
+    async with SharedLogins() as logins:
+        code = await _inspect_and_write(terminal, options, logins)
+        if code != EXIT_DONE or options.as_json:
+            return code
+        session = replace(Session.begin(options.file, terminal), connect=logins.connect)
+        check_tls_files(session)
+        return show_planned(session, await observe_and_plan(session))
+
+
+async def _inspect_and_write(terminal: Terminal, options: Options, logins: SharedLogins) -> int:
     existing = read_spec(options.file) if options.file.exists() else None
     user = ssh_user_of(options.hosts, options.user or (existing.ssh.user if existing else None) or "")
-    members, refused = await inspect_members(terminal, options.hosts, user, as_json=options.as_json)
+    members, refused = await inspect_members(
+        terminal,
+        options.hosts,
+        user,
+        as_json=options.as_json,
+        connect=logins.connect,
+        meanwhile=_import_ahead,
+    )
     if refused:
         return _refused(terminal, options, members, tuple(refused))
     has_key = await _may_copy_ca_key(terminal, options, members, existing)
     name = options.name or (existing.name if existing else "")
-    wanted = Wanted(name, user, is_dry_run=False, with_ca_key=has_key)
+    wanted = Wanted(name, user, is_dry_run=False, with_ca_key=has_key, pinned=load_pins())
     made = draft(members, wanted, datetime.now(UTC))
     if isinstance(made, tuple):
         return _refused(terminal, options, members, made)
@@ -94,10 +112,16 @@ async def _adopt(terminal: Terminal, options: Options) -> int:
             _show_writes(terminal, adoption, options.file, missing)
         if not options.yes:
             await YesNo("Adopt this cluster?").ask(terminal)
-    await _write(terminal, options, adoption)
+    await _write(terminal, options, adoption, logins)
     if options.as_json:
         show_json(terminal, members, made)
     return EXIT_DONE
+
+
+def _import_ahead() -> None:
+    """Import what the adoption needs after the inspection."""
+    for name in ("remote.etcd.grpc_library", "ops.apply.execution", "core.planner.planner"):
+        import_module(f"etcdup.{name}")
 
 
 def _refused(
@@ -178,12 +202,12 @@ def _show_writes(terminal: Terminal, adoption: Adoption, file: Path, missing: Se
     terminal.say()
 
 
-async def _write(terminal: Terminal, options: Options, adoption: Adoption) -> None:
+async def _write(terminal: Terminal, options: Options, adoption: Adoption, logins: SharedLogins) -> None:
     """Check the members with copies of the files that are not kept. If all of them are well, write.
 
     So a refusal leaves nothing on this machine. The folder of the copies is removed, also after a kill.
     """
-    session = Session(adoption.spec, options.file.absolute().parent, terminal)
+    session = Session(adoption.spec, options.file.absolute().parent, terminal, connect=logins.connect)
     run = ChangeRun(session, f"adopt {' '.join(options.hosts)}", as_json=options.as_json)
 
     def planner(fresh: Observed) -> Plan | Refusal:
@@ -196,6 +220,7 @@ async def _write(terminal: Terminal, options: Options, adoption: Adoption) -> No
             write_copies(scratch, copied)
             issue_own_files(adoption.spec, scratch, time.time(), session.ask_passphrase)
             refuse_tls_faults(adoption.spec, scratch, copied)
+            world.observes_foreign = True
             observed = await staged.observe(world)
             plan = make_plan(run, planner, observed)
             if not plan.is_empty:

@@ -16,8 +16,8 @@ from etcdup.core.certs.revocation import ToRevoke, revoked_by
 from etcdup.core.host.known_endpoints import served_endpoints
 from etcdup.core.members.endpoints import CONFIRMATION, consumer_names, desired_endpoints
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.certificate_steps import IssueCertificates
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.plan.steps import IssueCertificates
 from etcdup.errors import PkiError
 from etcdup.ops.apply.apply import finish
 from etcdup.ops.previous_endpoints import write_previous_endpoints
@@ -60,13 +60,15 @@ def ask_to_apply(session: Session) -> YesNo:
 
 
 async def converge(
-    run: ChangeRun, choose: Callable[[Observed], Change], *, saved: Plan | None = None
+    run: ChangeRun, choose: Callable[[Observed], Change], *, saved: Plan | None = None, replaced: str = ""
 ) -> None:
     """Observe, plan, show, confirm, apply and prove. `choose` gets the first observation.
 
-    Other verbs that end with a healthy cluster call this with their own planners.
+    Other verbs that end with a healthy cluster call this with their own planners. `replaced` is the host that gets
+    another member.
     """
     async with run.session.world() as world:
+        world.replaced = replaced
         observed = await run.session.observe_with_lock(world)
         await converge_to(run, world, observed, choose(observed), saved=saved)
 
@@ -81,14 +83,15 @@ async def converge_to(
     if saved is not None and (reasons := refuse_stale_plan(saved, plan)):
         run.show_plan(plan)
         raise_refusal(Refusal(plan.cluster, reasons))
-    print_warnings(session, observed)
+    print_warnings(session)
     leaving = served_endpoints(observed) - desired_endpoints(session.spec)
     if plan.is_empty:
         restrict_keys(session, world.pki)
         write_previous_endpoints(session.spec, session.folder, leaving)
         await _report_nothing_to_do(run, world, plan, observed)
     elif await confirm_change(run, change, plan):
-        await _ask_new_passphrase(session, world, change)
+        if change.confirm is not None:
+            await ask_new_passphrase(session, world)
         restrict_keys(session, world.pki)
         write_previous_endpoints(session.spec, session.folder, leaving)
         results = await _apply_and_prove(run, world, change, plan, observed)
@@ -152,20 +155,17 @@ async def _prove_rejected(
         run.terminal.print_data(render_rejected(found, run.terminal.out))
 
 
-async def _ask_new_passphrase(session: Session, world: World, change: Change) -> None:
+async def ask_new_passphrase(session: Session, world: World) -> None:
     """Ask for the passphrase of a CA key that this run makes. It is before the lock: an operator may think for long.
 
-    A run that does not ask for a confirmation does not ask for this either.
+    Call it only after a confirmation: a run without one asks nothing.
     """
     terminal = session.terminal
-    if change.confirm is None or not terminal.can_confirm or not world.pki.makes_plain_key():
+    if not terminal.can_confirm or not world.pki.makes_plain_key():
         return
     key = f"the new CA key in {session.spec.tls.dir}"
-    while passphrase := await terminal.ask_secret(f"Passphrase of {key} (empty: no encryption): "):
-        if passphrase == await terminal.ask_secret("The same passphrase again: "):
-            world.pki.encrypt_new_key(passphrase)
-            return
-        terminal.say("the two passphrases differ")
+    if passphrase := await asyncio.to_thread(terminal.read_new_passphrase, key):
+        world.pki.encrypt_new_key(passphrase)
 
 
 async def _say_new_endpoints(run: ChangeRun, world: World, before: Observed) -> None:

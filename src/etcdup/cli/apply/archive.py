@@ -11,8 +11,8 @@ from etcdup.cli.views.archives_view import archives_json, render_archives, total
 from etcdup.cli.views.text import json_text
 from etcdup.core.host.archives import Archive
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.host_steps import DeleteArchives
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.plan.steps import DeleteArchives
 from etcdup.core.planner.archives import WITH_UNDO, is_for_undo, plan_delete_archives
 from etcdup.core.spec.units import WrongValue, parse_duration
 from etcdup.errors import EXIT_DONE, EXIT_FAILED, EtcdupError, PartlyApplied, UsageError

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from etcdup.cli.run.change import Change, ChangeRun, ClusterName, Confirm, make_plan, run_change
 from etcdup.cli.run.session import Session
-from etcdup.core.observed.model import Observed, aside_suffix
+from etcdup.core.observed.directory import aside_suffix
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.host_steps import RetireMember
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.plan.steps import RetireMember
 from etcdup.core.planner.destroy import archived_paths, plan_destroy
 from etcdup.errors import EtcdupError, PartlyApplied
 

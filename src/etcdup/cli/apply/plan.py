@@ -8,7 +8,6 @@ from etcdup.cli.apply.warnings import check_tls_files, print_warnings, warn_of_e
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.plan_view import refusal_json, render_plan, render_refusal
 from etcdup.cli.views.text import json_text
-from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused, plan_from_json, plan_to_json
 from etcdup.core.spec.plain_value import is_token
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, BadFile, Problem, UsageError
@@ -21,8 +20,20 @@ def show_plan(
     """Print the plan, or why it is refused (exit code 4)."""
     session = Session.begin(file)
     check_tls_files(session)
-    observed, planned = session.run(_plan(session, confirmed))
-    print_warnings(session, observed)
+    planned = session.run(observe_and_plan(session, confirmed=confirmed))
+    return show_planned(session, planned, as_json=as_json, out=out, signal_changes=signal_changes)
+
+
+def show_planned(
+    session: Session,
+    planned: Plan | Refusal,
+    *,
+    as_json: bool = False,
+    out: Path | None = None,
+    signal_changes: bool = True,
+) -> int:
+    """Print a plan, or why it is refused, after the warnings. Return the exit code."""
+    print_warnings(session)
     warn_of_exposed_keys(session, open_pki(session.spec, session.folder))
     if isinstance(planned, Refusal):
         text = json_text(refusal_json(planned))
@@ -44,10 +55,11 @@ def exit_code_of(plan: Plan) -> int:
     return EXIT_FAILED if plan.unknown else EXIT_DONE
 
 
-async def _plan(session: Session, confirmed: bool) -> tuple[Observed, Plan | Refusal]:
+async def observe_and_plan(session: Session, *, confirmed: bool = False) -> Plan | Refusal:
+    """Observe the hosts, and return the plan."""
     async with session.world() as world:
         observed = await session.resolve_binaries(world, await session.observe_with_lock(world))
-        return observed, session.planner(confirmed=confirmed)(observed)
+        return session.planner(confirmed=confirmed)(observed)
 
 
 def save_plan(plan: Plan, path: Path) -> None:

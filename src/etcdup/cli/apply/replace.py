@@ -49,7 +49,7 @@ def replace_member(file: Path, name: str, *, address: str | None, yes: bool, con
             prepare=edit.write if edit else lambda: False,
         )
 
-    return run.run_to_exit(converge(run, choose))
+    return run.run_to_exit(converge(run, choose, replaced=name))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from etcdup.core.members.quorum import describe_quorum, healthy, voter_count
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.planner.restart import observe_starts, plan_drain, plan_restart
-from etcdup.ops.world.observe import observe_members
+from etcdup.ops.world.observe_members import observe_members
 
 
 def restart_members(file: Path, name: str | None, *, drain: bool, yes: bool, as_json: bool) -> int:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from etcdup.cli.run.session import Session
-from etcdup.core.observed.model import Observed
+from etcdup.core.spec.model import Spec
 from etcdup.core.spec.warnings import warnings
 from etcdup.core.versions.advisories import newest_patch, warning_advisories
 from etcdup.errors import UsageError
@@ -11,20 +11,19 @@ from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.pki import Pki
 
 
-def print_warnings(session: Session, observed: Observed) -> None:
+def print_warnings(session: Session) -> None:
     """Warn of risky settings, and of known faults of the version in cluster.yaml."""
-    for warning in (*warnings(session.spec), *version_warnings(session, observed)):
+    for warning in (*warnings(session.spec), *version_warnings(session.spec)):
         session.terminal.warn(warning)
 
 
-def version_warnings(session: Session, observed: Observed) -> tuple[str, ...]:
-    """Return one warning for the version: an old version has many faults, so only the worst is printed."""
-    version = session.spec.version
-    binaries = observed.binaries_of(version)
-    vouched = binaries is not None and binaries.is_vouched
-    faults = [
-        each.problem for each in warning_advisories(version, members=session.spec.size, vouched=vouched)
-    ]
+def version_warnings(spec: Spec) -> tuple[str, ...]:
+    """Return one warning for the version: an old version has many faults, so only the worst is printed.
+
+    Faults that forbid the version count too, if the binaries of a distribution can contain their fixes.
+    """
+    version = spec.version
+    faults = [each.problem for each in warning_advisories(version, members=spec.size, vouched=True)]
     if not faults:
         return ()
     named = next((fault for fault in faults if "end of life" in fault), faults[0])

@@ -26,6 +26,7 @@ from etcdup.ops.backups.destinations import (
     list_destinations,
     open_destinations,
 )
+from etcdup.ops.backups.one_heap import use_one_heap
 from etcdup.ops.backups.open_store import is_missing
 from etcdup.ops.backups.pki_backup import seal_pki
 from etcdup.ops.backups.take import TakenBackup, take_backup
@@ -57,6 +58,7 @@ def take_now(file: Path, *, with_pki: bool, as_json: bool) -> int:
     session = Session.begin(file)
     if with_pki:
         _refuse_pki_backup(session.spec)
+    use_one_heap()
     destinations = destinations_of(session)
     taken = session.run(
         _take(session, destinations, with_pki=with_pki), lambda: _interrupted_text(destinations)

@@ -28,7 +28,9 @@ def compact_backup(
     async def compact() -> tuple[int, int]:
         async with opened_backup(session, source_of(session, backup, identity, unsigned=unsigned)) as opened:
             async with session.terminal.wait_notice(f"writing {out}"):
-                await rewrite_snapshot(opened.path, out, revision, alarms=not without_alarms)
+                await rewrite_snapshot(
+                    opened.path, out, revision, alarms=not without_alarms, title=opened.title
+                )
             sizes = await asyncio.gather(*(asyncio.to_thread(path.stat) for path in (opened.path, out)))
             return sizes[0].st_size, sizes[1].st_size
 

@@ -1,9 +1,8 @@
 """`etcdup certs csr`."""
 
-import os
 from pathlib import Path
 
-from etcdup.cli.run.cluster_file import read_spec
+from etcdup.cli.run.cluster_file import path_in_file, read_spec
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.certs_json import requests_json
 from etcdup.cli.views.step_texts import count_text
@@ -16,8 +15,7 @@ def write_requests(file: Path, out: Path, *, as_json: bool) -> int:
     """Write the requests, without any connection to a host. The tls section goes to stdout, notes go to stderr."""
     terminal, spec = Terminal(), read_spec(file)
     written = request_all(spec, out.absolute())
-    shown = os.path.relpath(out.absolute(), file.absolute().parent)
-    section = tls_section(f"./{shown}" if not shown.startswith("..") else str(out.absolute()))
+    section = tls_section(path_in_file(out.absolute(), file.absolute().parent))
     terminal.print_data(
         json_text(requests_json(spec, out.absolute(), written, section)) if as_json else section
     )

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from etcdup.cli.apply.apply import ask_to_apply
+from etcdup.cli.apply.apply import ask_new_passphrase, ask_to_apply
 from etcdup.cli.run.change import Change, ChangeRun, make_plan, require_take_over, run_change
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session, admin_client
+from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.certs_json import next_phase_json, rotation_json
 from etcdup.cli.views.health_view import render_health
 from etcdup.cli.views.rotation_view import (
@@ -44,16 +45,38 @@ from etcdup.ops.world.world import World
 
 
 def rotate_cluster_ca(
-    file: Path, *, yes: bool, have: str | None, keep: bool, accepted: frozenset[str], as_json: bool
+    file: Path,
+    *,
+    yes: bool,
+    have: str | None,
+    keep: bool,
+    lost_key: bool,
+    accepted: frozenset[str],
+    as_json: bool,
 ) -> int:
     """Do one phase of the rotation. New handshakes prove the cluster before and after it.
 
-    `accepted` are the addresses of clients that have a certificate of the new CA, as the operator confirms.
+    `accepted` are the addresses of clients that have a certificate of the new CA, as the operator confirms. `lost_key`:
+    the first phase needs no key of the old CA.
     """
     option = f" --consumers-have {have}" if have else " --keep-old" if keep else ""
+    option += " --lost-key" if lost_key else ""
     option += "".join(f" --accept-client {address}" for address in sorted(accepted))
     run = ChangeRun(Session.begin(file), f"certs rotate-ca{option}")
-    return run.run_to_exit(_rotate(run, yes=yes, have=have, keep=keep, accepted=accepted, as_json=as_json))
+    chosen = _Chosen(yes, have, keep, lost_key, accepted, as_json)
+    return run.run_to_exit(_rotate(run, chosen))
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The options of the operator."""
+
+    yes: bool
+    have: str | None
+    keep: bool
+    lost_key: bool
+    accepted: frozenset[str]
+    as_json: bool
 
 
 @dataclass(frozen=True)
@@ -69,23 +92,35 @@ class _Phase:
         return self.stage != self.current
 
 
-async def _rotate(
-    run: ChangeRun, *, yes: bool, have: str | None, keep: bool, accepted: frozenset[str], as_json: bool
-) -> None:
+async def _rotate(run: ChangeRun, chosen: _Chosen) -> None:
     async with run.session.world() as world:
-        world.accepted_clients = accepted
+        world.accepted_clients = chosen.accepted
         observed = await run.session.observe(world)
         require_take_over(run, observed)
-        phase = _choose_phase(run.session, observed, keep=keep)
-        if _is_complete(phase, have):
+        phase = _choose_phase(run.session, observed, keep=chosen.keep)
+        if chosen.lost_key and phase.current is None:
+            world.pki.accept_lost_key()
+        if _is_complete(phase, chosen.have):
             run.terminal.say("nothing to do: this phase is complete")
         else:
-            if phase.is_new and not keep:
-                await _check_before_phase(run.session, world, observed, phase.stage, have)
-            await _apply_phase(run, world, observed, phase, yes=yes)
+            if phase.is_new and not chosen.keep:
+                await _check_before_phase(run.session, world, observed, phase.stage, chosen.have)
+            await _apply_phase(run, world, observed, phase, yes=chosen.yes)
     # The connections from before the phase still use the previous CA file and certificate.
     async with run.session.world() as world:
-        await _prove(run, world, as_json=as_json)
+        await _prove(run, world, as_json=chosen.as_json)
+
+
+@dataclass(frozen=True)
+class _ApplyWithNewKey:
+    """The question before a phase, and the one for the passphrase of a CA key that this run makes."""
+
+    session: Session
+    world: World
+
+    async def ask(self, terminal: Terminal) -> None:
+        await ask_to_apply(self.session).ask(terminal)
+        await ask_new_passphrase(self.session, self.world)
 
 
 def _choose_phase(session: Session, observed: Observed, *, keep: bool) -> _Phase:
@@ -143,7 +178,7 @@ async def _apply_phase(run: ChangeRun, world: World, observed: Observed, phase: 
     if plan.is_empty:
         run.terminal.say("nothing to do: this phase is complete")
         return
-    confirm = None if yes else ask_to_apply(run.session)
+    confirm = None if yes else _ApplyWithNewKey(run.session, world)
     await run_change(run, world, Change(phase.planner, confirm), plan, observed)
 
 

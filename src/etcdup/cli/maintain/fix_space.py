@@ -28,13 +28,13 @@ from etcdup.core.maintain.fix_space import (
 )
 from etcdup.core.members.space import quota_of
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.database_steps import CompactHistory, DefragmentMember
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.plan.steps import CompactHistory, DefragmentMember
 from etcdup.core.spec.units import WrongValue, parse_duration, show_size
 from etcdup.errors import UsageError
 from etcdup.ops.backups.snapshot_file import open_database
 from etcdup.ops.maintain.space import save_before
-from etcdup.ops.world.observe import observe_members
+from etcdup.ops.world.observe_members import observe_members
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.world import World
 

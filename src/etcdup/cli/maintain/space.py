@@ -18,9 +18,10 @@ from etcdup.core.maintain.growth import growth_of
 from etcdup.core.maintain.space import Space, measure_space
 from etcdup.core.members.space import NO_LIMIT, quota_of
 from etcdup.errors import EXIT_DONE, EtcdupError
-from etcdup.ops.backups.destinations import Contents, list_destinations
+from etcdup.ops.backups.destinations import LATEST, Contents, list_destinations
 from etcdup.ops.backups.scratch_folder import scratch_folder
 from etcdup.ops.backups.snapshot_file import open_database
+from etcdup.ops.backups.store import ObjectNotFound
 from etcdup.ops.maintain.space import snapshot_follower
 
 _LIST_S = 5.0
@@ -78,9 +79,16 @@ async def _backup(
     session: Session, named: Path, identity: Path | None, *, unsigned: bool
 ) -> AsyncIterator[_Source]:
     source = source_of(session, named, identity, unsigned=unsigned)
-    async with opened_backup(session, source) as opened:
-        at = opened.manifest.taken_at if opened.manifest else None
-        yield _Source(opened.title, opened.path, opened.bolt, at, session.spec.etcd.quota, opened.contents)
+    try:
+        async with opened_backup(session, source) as opened:
+            at = opened.manifest.taken_at if opened.manifest else None
+            yield _Source(
+                opened.title, opened.path, opened.bolt, at, session.spec.etcd.quota, opened.contents
+            )
+    except ObjectNotFound as missing:
+        if str(named) == LATEST:
+            missing.hint = f"{missing.hint}, or pass `--live` for a new snapshot of a follower"
+        raise
 
 
 @asynccontextmanager

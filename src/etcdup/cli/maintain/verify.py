@@ -7,8 +7,9 @@ from etcdup.cli.views.hashes_view import hashes_json, render_hashes
 from etcdup.cli.views.text import json_text
 from etcdup.core.audit.findings import MemberHash
 from etcdup.core.audit.hashes import outcome_of, repair_hint
-from etcdup.core.observed.model import MemberSilent, Observed
-from etcdup.core.planner.repair import same_data
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
+from etcdup.core.planner.repair_data import same_data
 from etcdup.errors import EXIT_DONE, EXIT_FAILED
 from etcdup.ops.audit.gather import read_hashes
 

@@ -16,7 +16,8 @@ from etcdup.cli.run.change import (
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session
 from etcdup.core.etcd.wal import LastEntry
-from etcdup.core.observed.model import Observed, aside_suffix
+from etcdup.core.observed.directory import aside_suffix
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.recovery.quorum_repair import expired_certs, plan_quorum_repair, refuse_rebuild
 from etcdup.core.recovery.recovery import (
@@ -28,8 +29,8 @@ from etcdup.core.recovery.recovery import (
     refuse_recovery_copies,
     survivors,
 )
+from etcdup.core.restore.attempt import restore_token
 from etcdup.core.restore.client_notes import restart_line
-from etcdup.core.restore.restore import restore_token
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PartlyApplied, UsageError
 from etcdup.ops.backups.snapshot_file import read_snapshot

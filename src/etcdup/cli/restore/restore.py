@@ -10,10 +10,13 @@ from etcdup.cli.run.change import Change, ChangeRun, ClusterName, typed_options
 from etcdup.cli.run.moment import Moment, parse_time, show_moment
 from etcdup.cli.run.session import Session
 from etcdup.core.backups.snapshot import SnapshotFile
-from etcdup.core.observed.model import Observed, aside_suffix
+from etcdup.core.certs.revocation import restored_lines
+from etcdup.core.observed.directory import aside_suffix
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.restore.attempt import begun_restore, restore_token, was_restored
 from etcdup.core.restore.client_notes import restart_line
-from etcdup.core.restore.restore import begun_restore, plan_restore, restore_token, was_restored
+from etcdup.core.restore.restore import plan_restore
 from etcdup.core.restore.snapshot_origin import refuse_foreign_snapshot
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.backups.destinations import open_destinations
@@ -77,7 +80,7 @@ def restore_cluster(
                     is_foreign=origin is not None,
                     keep_leases=keep_leases,
                 )
-                change = Change(planner, confirm, after=lambda _: _restored_lines(session))
+                change = Change(planner, confirm, after=lambda _: _restored_lines(session, observed))
                 await converge_to(run, world, observed, change)
 
     return run.run_to_exit(restore())
@@ -146,7 +149,12 @@ def _restore_planner(
     return planner
 
 
-def _restored_lines(session: Session) -> tuple[str, ...]:
-    """Return what operators of the clients have to do (rules 69, 104)."""
-    name, version = session.spec.name, session.spec.version
-    return (f"Cluster {name} has the data of the snapshot.", restart_line(version), "")
+def _restored_lines(session: Session, observed: Observed) -> tuple[str, ...]:
+    """Return what operators of the clients have to do (rules 69, 104), and about hosts that left (rule 110)."""
+    spec = session.spec
+    return (
+        f"Cluster {spec.name} has the data of the snapshot.",
+        restart_line(spec.version),
+        *restored_lines(spec, observed),
+        "",
+    )

@@ -7,7 +7,8 @@ from etcdup.cli.apply.apply import converge_to
 from etcdup.cli.run.change import Change, ChangeRun, ClusterName, YesNo, make_plan, run_change
 from etcdup.cli.run.session import Session
 from etcdup.core.backups.snapshot import SnapshotFile
-from etcdup.core.observed.model import Observed, aside_suffix
+from etcdup.core.observed.directory import aside_suffix
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.recovery.undo_by_restore import (
     is_undone_by_restore,

@@ -18,8 +18,8 @@ from etcdup.cli.views.plan_view import render_plan
 from etcdup.cli.views.step_texts import count_text
 from etcdup.core.adopt.verbs import refuse_verb
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import RestartMember
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.plan.steps import RestartMember
 from etcdup.core.spec.units import show_duration
 from etcdup.errors import EXIT_DONE, EtcdupError, PartlyApplied, UsageError
 from etcdup.ops.apply.apply import apply, apply_without_proof

@@ -57,3 +57,9 @@ def replace_text(path: Path, before: str, after: str) -> None:
         write_file(target, after.encode(), was.st_mode & 0o7777, owner=(was.st_uid, was.st_gid))
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; nothing was done") from None
+
+
+def path_in_file(path: Path, folder: Path) -> str:
+    """Return an absolute path as cluster.yaml in this folder has it: relative, if it is below the folder."""
+    near = os.path.relpath(path, folder)
+    return str(path) if near.startswith("..") else f"./{near}"

@@ -1,9 +1,10 @@
 """The question before the last member of a minor changes: afterwards, the way back is another one, or there is none."""
 
 from etcdup.cli.run.terminal import Terminal
-from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import RestartMember
 from etcdup.core.plan.plan import Plan
-from etcdup.core.plan.steps import RestartMember
 from etcdup.core.spec.version import Version, parse_version
 from etcdup.core.versions.upgrade_paths import how_to_go_back, way_back
 from etcdup.errors import PartlyApplied

@@ -17,13 +17,14 @@ from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError, RefusedError
 from etcdup.ops.certs.export import admin_files
+from etcdup.ops.world.binaries import resolve_binaries
 from etcdup.ops.world.etcd_access import etcd_access
 from etcdup.ops.world.lock import read_lock_holder
 from etcdup.ops.world.observe import observe, wait_until_steady
-from etcdup.ops.world.open import open_world, resolve_binaries
+from etcdup.ops.world.open import open_world
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.client import Access
-from etcdup.remote.fleet import connect
+from etcdup.remote.fleet import Connect, connect
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.traced_host import traced
 
@@ -34,13 +35,14 @@ T = TypeVar("T")
 class Session:
     """One run of a verb: the Spec and the terminal. Paths in the Spec are relative to `folder`.
 
-    `access` is the user of etcd for the clients, if it is not that of `folder`.
+    `access` is the user of etcd for the clients, if it is not that of `folder`. `connect` connects to one host.
     """
 
     spec: Spec
     folder: Path
     terminal: Terminal
     access: Access | None = None
+    connect: Connect = connect
 
     @classmethod
     def begin(cls, path: Path, terminal: Terminal | None = None, *, named: str | None = None) -> "Session":
@@ -64,7 +66,7 @@ class Session:
             passphrase=self.ask_passphrase,
             report=terminal.report,
             access=self.access or etcd_access(self.spec, self.folder),
-            connect=traced(connect, terminal) if terminal.wants_commands else connect,
+            connect=traced(self.connect, terminal) if terminal.wants_commands else self.connect,
         )
         names = ", ".join(host.name for host in self.spec.hosts)
         async with AsyncExitStack() as stack:

@@ -115,6 +115,14 @@ class Terminal:
         """Return what the operator types, without echo."""
         return self._read_keyboard(prompt, lambda prompt: getpass.getpass(prompt, stream=sys.stderr))
 
+    def read_new_passphrase(self, key: str) -> str:
+        """Return the passphrase of a key that is made now, typed twice. Empty: the key is not encrypted."""
+        while passphrase := self.read_secret(f"Passphrase of {key} (empty: no encryption): "):
+            if passphrase == self.read_secret("The same passphrase again: "):
+                break
+            self.say("the two passphrases differ")
+        return passphrase
+
     async def ask_secret(self, prompt: str) -> str | None:
         """Return a passphrase or password for ssh or sudo."""
         return await asyncio.to_thread(self.read_secret, prompt)

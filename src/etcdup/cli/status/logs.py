@@ -14,6 +14,10 @@ from etcdup.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from etcdup.ops.world.member_logs import LogReader
 
 _POLL_S = 1.0
+_EMPTY = (
+    "the log has no lines. Either etcd never started there, or journald does not store them: look for `Storage=none` "
+    "in the output of `systemd-analyze cat-config systemd/journald.conf`"
+)
 
 
 def show_logs(
@@ -53,6 +57,7 @@ class _Reading:
         self._since_s = since_s
         self._as_json = as_json
         self._warned: set[str] = set()
+        self._empty: set[str] = set()
 
     async def run(self, *, follow: bool) -> int:
         async with self._session.world() as world:
@@ -69,6 +74,9 @@ class _Reading:
         for name in sorted(reader.why.keys() - self._warned):
             self._session.terminal.warn(f"{name}: cannot read the log: {reader.why[name]}")
         self._warned = set(reader.why)
+        for name in sorted(reader.empty - self._empty):
+            self._session.terminal.warn(f"{name}: {_EMPTY}")
+        self._empty |= reader.empty
         if lines := merged(parts):
             self._session.terminal.print_data("".join(map(self._text, lines)))
 

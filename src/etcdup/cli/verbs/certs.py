@@ -134,6 +134,26 @@ def csr(file: Path, out: Path, as_json: bool) -> int:
     return write_requests(file, out, as_json=as_json)
 
 
+@certs.command("own-ca", context_settings=HELP_OPTIONS)
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@json_option
+@file_option
+def own_ca(file: Path, directory: Path, as_json: bool) -> int:
+    """Make a CA of etcdup for a cluster with provided certificates.
+
+    It writes the new PKI directory DIR, with copies of the certificates in use, and prints the tls section for
+    cluster.yaml. No host is changed. After it, `etcdup apply` and `certs rotate-ca` replace the provided CA, and need
+    no key of it.
+
+    \b
+    Examples:
+      etcdup certs own-ca etcd-pki
+    """
+    from etcdup.cli.certs.own_ca import write_own_ca
+
+    return write_own_ca(file, directory, as_json=as_json)
+
+
 @certs.command("rotate-ca", context_settings=HELP_OPTIONS)
 @click.option("-y", "--yes", is_flag=True, help="Do the next phase without a confirmation.")
 @click.option(
@@ -154,6 +174,11 @@ def csr(file: Path, out: Path, as_json: bool) -> int:
     is_flag=True,
     help="Undo an incomplete third phase: trust the old CA again.",
 )
+@click.option(
+    "--lost-key",
+    is_flag=True,
+    help="Begin without the key of the CA, because it is lost. Phase 1 needs no key then.",
+)
 @json_option
 @file_option
 def rotate_ca(
@@ -162,6 +187,7 @@ def rotate_ca(
     consumers_have: str | None,
     accepted: tuple[str, ...],
     keep_old: bool,
+    lost_key: bool,
     as_json: bool,
 ) -> int:
     """Replace the CA of the cluster in three phases.
@@ -170,9 +196,9 @@ def rotate_ca(
     is interrupted, run the same command again to resume.
 
     \b
-    Phase 1: all members trust the old CA and a new CA.
+    Phase 1: all members trust the old CA and a new CA. They restart one after the other.
     Phase 2: all members use certificates of the new CA.
-    Phase 3: all members trust only the new CA.
+    Phase 3: all members trust only the new CA. They restart one after the other.
 
     In phase 3, a member drops the old CA only after each of its clients was seen on a member without it. For this,
     etcdup restarts members so that their clients connect to other members. It stops if a client is rejected, or is not
@@ -190,8 +216,16 @@ def rotate_ca(
         raise click.UsageError("--keep-old and --consumers-have exclude each other")
     if accepted and consumers_have != "certs":
         raise click.UsageError("--accept-client needs --consumers-have certs")
+    if lost_key and (keep_old or consumers_have):
+        raise click.UsageError("--lost-key is for phase 1, without --consumers-have and --keep-old")
     return rotate_cluster_ca(
-        file, yes=yes, have=consumers_have, keep=keep_old, accepted=frozenset(accepted), as_json=as_json
+        file,
+        yes=yes,
+        have=consumers_have,
+        keep=keep_old,
+        lost_key=lost_key,
+        accepted=frozenset(accepted),
+        as_json=as_json,
     )
 
 
@@ -226,8 +260,8 @@ def revoke(file: Path, name: str, yes: bool, as_json: bool) -> int:
 def forget(file: Path, name: str, as_json: bool) -> int:
     """Archive the certificate of the consumer NAME.
 
-    It is no longer renewed. etcd still accepts it until it expires, until it is revoked (`certs revoke`), or until a CA
-    rotation drops the CA that signed it.
+    `certs list` no longer counts it as one in use. etcd accepts it until it expires, until it is revoked (`certs
+    revoke`), or until a CA rotation drops the CA that signed it.
     """
     from etcdup.cli.certs.issue import forget_consumer
 

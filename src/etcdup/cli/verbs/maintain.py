@@ -67,12 +67,15 @@ def space(
     metavar="SIZE",
     default="200MiB",
     show_default=True,
-    help="Without a NAME: members that free more than this, and 40 % of their file.",
+    help="Without a NAME: members that free this much (32MiB or more), and 40 % of their file.",
 )
+@click.option("--offline", is_flag=True, help="Stop each member meanwhile, as a rolling restart does.")
 @click.option("-y", "--yes", is_flag=True, help="Skip the confirmation.")
 @json_option
 @file_option
-def defrag(names: tuple[str, ...], every: bool, over: str, yes: bool, file: Path, as_json: bool) -> int:
+def defrag(
+    names: tuple[str, ...], every: bool, over: str, offline: bool, yes: bool, file: Path, as_json: bool
+) -> int:
     """Defragment the databases of members, one after the other.
 
     etcd reuses the space of deleted data, but gives it back to the disk only with a defragmentation. The member is
@@ -84,15 +87,19 @@ def defrag(names: tuple[str, ...], every: bool, over: str, yes: bool, file: Path
     A member continues a defragmentation that it has begun, even if etcdup is killed. Run the same command again to
     resume.
 
+    With --offline, each member is stopped, its database is defragmented with etcdutl, and it starts again. No client
+    waits for a blocked member: clients connect to the other members. At the end each member is proved.
+
     \b
     Examples:
       etcdup maintain defrag
       etcdup maintain defrag infra2
       etcdup maintain defrag --over 1GiB --yes
+      etcdup maintain defrag --offline
     """
     from etcdup.cli.maintain.defrag import defragment_members
 
-    return defragment_members(file, names, every=every, over=over, yes=yes, as_json=as_json)
+    return defragment_members(file, names, every=every, over=over, offline=offline, yes=yes, as_json=as_json)
 
 
 @maintain.command("fix-space", context_settings=HELP_OPTIONS)
@@ -132,9 +139,9 @@ def fix_space(keep_history: str | None, yes: bool, file: Path, as_json: bool) ->
 @json_option
 @file_option
 def move_leader(name: str | None, yes: bool, file: Path, as_json: bool) -> int:
-    """Transfer the leadership to the member NAME, or to the follower whose data is newest.
+    """Transfer the leadership to NAME, or to another member.
 
-    It ends when all members follow the new leader.
+    Without NAME, it is the follower whose data is newest. The command ends when all members follow the new leader.
     """
     from etcdup.cli.maintain.move_leader import move_leader
 
@@ -161,11 +168,11 @@ def verify(file: Path, as_json: bool) -> int:
 @json_option
 @file_option
 def repair(name: str, yes: bool, file: Path, as_json: bool) -> int:
-    """Replace the member NAME, whose data differs from that of all others, or is damaged.
+    """Replace the member NAME, whose data is wrong or damaged.
 
     First the data of all members is compared, as by `maintain verify`. The others must be healthy, have the same data
-    and be a majority of at least three members. NAME must have other data, or not start because its data is damaged.
-    Otherwise nothing is changed.
+    and be a majority of at least three members. NAME must have other data, or not start because its data is damaged, or
+    not serve while the alarm CORRUPT names it. Otherwise nothing is changed.
 
     A member with the right data sends a snapshot, which is kept on this machine. Then NAME is removed, the alarm
     CORRUPT is disarmed, the old data of NAME is archived on its host, and a new member joins there as a learner. At the

@@ -111,7 +111,7 @@ def output_options() -> list[click.Option]:
             is_flag=True,
             expose_value=False,
             callback=_set_quiet,
-            help="Print only errors and data. A question is an error: pass `--yes` to answer it.",
+            help="Print only errors and data. A question is an error: pass the option that its hint names.",
         ),
         click.Option(
             ["--log-file"],

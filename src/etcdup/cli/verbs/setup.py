@@ -93,6 +93,11 @@ def trust(addresses: tuple[str, ...], file: Path, yes: bool, as_json: bool) -> i
     help="Switch the members of these hosts, or of all, to the unit and the files of etcdup.",
 )
 @click.option(
+    "--static-pods",
+    is_flag=True,
+    help="With `--take-over`: also take over static pods. Their manifests leave the directory of the kubelet.",
+)
+@click.option(
     "--give-back",
     is_flag=True,
     help="Switch the member of one host back to its old unit, until all hosts are taken over.",
@@ -120,6 +125,7 @@ def adopt(
     file: Path,
     dry_run: bool,
     take_over: bool,
+    static_pods: bool,
     give_back: bool,
     release: bool,
     name: str,
@@ -145,11 +151,17 @@ def adopt(
       etcdup adopt --give-back infra1
       etcdup adopt --release
     """
+    if static_pods and not take_over:
+        raise UsageError(
+            "`--static-pods` is only for `--take-over`: an adoption changes no manifest",
+            hint="run the same command without `--static-pods`",
+        )
     if take_over or give_back:
         return _switch(
             file,
             hosts,
             back=give_back,
+            static_pods=static_pods,
             alone=not (dry_run or release or with_ca_key or (take_over and give_back)),
             yes=yes,
             as_json=as_json,
@@ -168,7 +180,16 @@ def adopt(
     return adopt_cluster(Options(file, hosts, name, user, yes, with_ca_key, as_json))
 
 
-def _switch(file: Path, names: tuple[str, ...], *, back: bool, alone: bool, yes: bool, as_json: bool) -> int:
+def _switch(
+    file: Path,
+    names: tuple[str, ...],
+    *,
+    back: bool,
+    static_pods: bool,
+    alone: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
     if not alone:
         raise UsageError(
             "`--take-over` and `--give-back` accept no other option of `adopt` except `-f`, `--yes` and `--json`",
@@ -177,7 +198,7 @@ def _switch(file: Path, names: tuple[str, ...], *, back: bool, alone: bool, yes:
     from etcdup.cli.adopt.take_over import give_back, take_over
 
     if not back:
-        return take_over(file, names, yes=yes, as_json=as_json)
+        return take_over(file, names, static_pods=static_pods, yes=yes, as_json=as_json)
     if len(names) != 1:
         raise UsageError("`--give-back` takes one host", hint="run `etcdup adopt --give-back NAME`")
     return give_back(file, names[0], yes=yes, as_json=as_json)

@@ -16,7 +16,9 @@ from etcdup.cli.verbs.options import HELP_OPTIONS
     help="The directory of the demo.  [default: ~/.local/share/etcdup/demo]",
 )
 @click.option(
-    "--version", metavar="X.Y.Z", help="The version of etcd.  [default: the newest that is available]"
+    "--version",
+    metavar="X.Y.Z",
+    help="The version of etcd.  [default: one that this machine has, or a release]",
 )
 @click.option(
     "--members",

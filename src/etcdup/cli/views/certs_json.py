@@ -11,7 +11,9 @@ from etcdup.cli.views.health_view import member_json
 from etcdup.core.certs.ca_rotation import RotationStage, consumers_of_old_ca, rotation_stage
 from etcdup.core.certs.renewal import CertsToRenew
 from etcdup.core.certs.required import desired_certs
-from etcdup.core.observed.model import CertSeen, Client, Observed
+from etcdup.core.observed.connections import Client
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import CertSeen
 from etcdup.core.spec.model import Spec
 from etcdup.ops.certs.consumers import IssuedConsumer
 from etcdup.ops.certs.proof import ServedCert
@@ -51,6 +53,16 @@ def _validity(cert: CertSeen) -> dict[str, Any]:
         "fingerprint": cert.fingerprint,
         "not_before": cert.not_before.isoformat(),
         "not_after": cert.not_after.isoformat(),
+    }
+
+
+def own_ca_json(spec: Spec, directory: Path, section: str) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "cluster": spec.name,
+        "directory": str(directory),
+        "ca": str(directory / "ca.pem"),
+        "tls": section,
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from etcdup.cli.views.step_texts import count_text
 from etcdup.cli.views.text import Paint, table_lines
 from etcdup.core.certs.inventory import CertRow, Inventory, Link
-from etcdup.core.observed.model import CrlSeen
+from etcdup.core.observed.pki import CrlSeen
 from etcdup.ops.certs.proof import ServedCert
 
 _HEADINGS = ("CERTIFICATE", "LEFT", "SEEN")

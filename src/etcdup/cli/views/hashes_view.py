@@ -5,7 +5,7 @@ from typing import Any
 
 from etcdup.cli.views.text import Paint
 from etcdup.core.audit.findings import MemberHash
-from etcdup.core.audit.hashes import Outcome, outcome_of
+from etcdup.core.audit.hashes import Outcome, compaction_text, outcome_of
 
 _TEXTS: dict[Outcome, str] = {
     "same": "the data of all members is the same",
@@ -26,7 +26,7 @@ def render_hashes(hashes: Sequence[MemberHash], paint: Paint) -> str:
 def _hash_text(each: MemberHash) -> str:
     if each.why:
         return f"no hash: {each.why}"
-    return f"hash {each.value:08x} at revision {each.revision}, compacted at {each.compacted}"
+    return f"hash {each.value:08x} at revision {each.revision}, {compaction_text(each)}"
 
 
 def hashes_json(cluster: str, hashes: Sequence[MemberHash]) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from etcdup.core.members.limits import Limit
 from etcdup.core.verdict.verdict import Verdict
 from etcdup.ops.world.health import Health, has_quorum
 
+# With these, fewer members can fail than the health of each member shows.
+_DEGRADED = ("members-differ-from-file", "data-of-other-host")
+
 
 def render_health(
     results: Sequence[Health], paint: Paint, verdict: Verdict | None = None, width: int = 100
@@ -27,10 +30,11 @@ def render_health(
 def health_of(results: Sequence[Health], verdict: Verdict | None = None) -> str:
     """Return `healthy`, `degraded`, `unavailable` or `unknown`.
 
-    `degraded`: a quorum is proved, but some member is not healthy, or the member list differs from cluster.yaml. An
-    alarm alone leaves the quorum as it is. `unknown`: members that etcdup could not ask can be a quorum.
+    `degraded`: a quorum is proved, but some member is not healthy, or the member list differs from cluster.yaml or
+    from the hosts. An alarm alone leaves the quorum as it is. `unknown`: members that etcdup could not ask can be a
+    quorum.
     """
-    differs = verdict and any(each.code == "members-differ-from-file" for each in verdict.causes)
+    differs = verdict and any(each.code in _DEGRADED for each in verdict.causes)
     if all(result.ok for result in results) and not differs:
         return "healthy"
     if _has_quorum(results, verdict):

@@ -5,18 +5,13 @@ from dataclasses import dataclass, field
 
 from etcdup.cli.views.step_texts import count_text, hosts_of, kind_text, step_text
 from etcdup.cli.views.text import Paint, hint_lines, wrap_text
+from etcdup.core.plan.host_steps import InstallFiles
+from etcdup.core.plan.member_steps import AddLearner, RemoveMember, RestartMember
 from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.restore_steps import RestoreKeys
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import (
-    AddLearner,
-    CancelDowngrade,
-    EnableDowngrade,
-    InstallFiles,
-    RemoveMember,
-    RestartMember,
-)
+from etcdup.core.plan.version_steps import CancelDowngrade, EnableDowngrade
 
 _COLOURS = {"+": "green", "~": "yellow", "!": "yellow", "-": "red"}
 # If a reason has fewer columns next to its step, it is printed on the next line.
@@ -202,7 +197,7 @@ class _View:
             yield repeated
             hosts = {key: value for key, value in hosts.items() if key[1]}
         for (path, changed), (diff, names) in hosts.items():
-            note = self._same_diff_note(path, changed, names)
+            note = self._same_diff_note(path, changed, names, diff)
             yield f"{_INDENT}{self.paint('bold', path)} on {' '.join(names)}{note}"
             if changed and self._shown[path, *changed] in names:
                 yield from (f"        {_diff_line(line, self.paint)}" for line in _hunks(diff))
@@ -220,11 +215,21 @@ class _View:
             else f"{_INDENT}the same {len(opaque)} files on {' '.join(names)} as on {first}"
         )
 
-    def _same_diff_note(self, path: str, changed: tuple[str, ...], names: Sequence[str]) -> str:
+    def _same_diff_note(self, path: str, changed: tuple[str, ...], names: Sequence[str], diff: str) -> str:
         if not changed:
-            return ": another revocation list" if path.endswith(".der") else ": another certificate or key"
+            return f": {diff.strip() or _without_diff(path)}"
         first = self._shown.setdefault((path, *changed), names[0])
         return "" if first in names else f", as on {first}"
+
+
+def _without_diff(path: str) -> str:
+    """Return what differs in a file that has no diff."""
+    if path.endswith(".der"):
+        return "another revocation list"
+    if path.endswith(".pem"):
+        return "another certificate or key"
+    masked = " (`systemctl mask` makes a link to /dev/null)" if path.endswith(".service") else ""
+    return f"not a regular file{masked}"
 
 
 def _if_killed_lines(steps: Iterable[Step], paint: Paint, width: int) -> list[str]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from etcdup.core.certs.ca_rotation import RotationStage, consumers_of_old_ca
 from etcdup.core.certs.consumer_roles import CONSUMER_ROLES, likely_role
-from etcdup.core.observed.model import Client, Observed
+from etcdup.core.observed.connections import Client
+from etcdup.core.observed.model import Observed
 
 # What consumers need before a phase, as the operator confirms it with `--consumers-have`. Each phase has another value.
 # So the same command, run again after a kill, never confirms the next phase.

@@ -17,6 +17,7 @@ from etcdup.core.spec.units import show_size, show_time
 _NAME_WIDTH = 60
 _LISTED = 10
 _RESOURCES = 30
+_LEAST_DAYS = 2
 _MOST_DAYS = 3650
 _COLUMNS = ("share", "keys", "size", "old revisions", "size", "on leases")
 
@@ -80,15 +81,24 @@ def _advice(report: SpaceReport) -> Iterator[str]:
     yield f"A defragmentation after it shrinks the file by about {show_size(freed)}."
     if report.growth is not None:
         yield _growth_text(report.growth)
+    elif report.quota < NO_LIMIT:
+        yield "It is not known how fast the file grows: this needs two backups that are an hour or more apart."
 
 
 def _growth_text(growth: Growth) -> str:
     since = f"since {show_time(growth.since)}"
     if growth.days_to_quota is None:
         return f"The file did not grow {since}."
-    days = growth.days_to_quota
-    reached = f"more than {_MOST_DAYS} days" if days > _MOST_DAYS else f"about {days:.0f} days"
-    return f"The file grew by {show_size(int(growth.bytes_per_day))} a day {since}: it reaches the quota in {reached}."
+    grew = f"The file grew by {show_size(int(growth.bytes_per_day))} a day {since}"
+    return f"{grew}: it reaches the quota in {_days_text(growth.days_to_quota)}."
+
+
+def _days_text(days: float) -> str:
+    if days > _MOST_DAYS:
+        return f"more than {_MOST_DAYS} days"
+    if days < _LEAST_DAYS:
+        return f"about {count_text(round(days * 24), 'hour')}"
+    return f"about {days:.0f} days"
 
 
 def _table(title: str, rows: Iterator[tuple[str, Use]], whole: Use, paint: Paint) -> list[str]:

@@ -13,7 +13,10 @@ from etcdup.core.members.limits import Limit, limits
 from etcdup.core.members.member_list import host_of, member_list_differences
 from etcdup.core.members.quorum import healthy, quorum_of
 from etcdup.core.members.space import quota_of
-from etcdup.core.observed.model import CertSeen, HostSeen, MemberSeen, MemberSilent, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import MemberSeen, MemberSilent
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import CertSeen
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_duration, show_size
 from etcdup.core.verdict.quorum_state import QuorumState

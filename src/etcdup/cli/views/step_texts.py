@@ -1,27 +1,20 @@
 """What a step does, in a few words, and how counts are written."""
 
 from etcdup.core.certs.issue import CRL_ROLE
-from etcdup.core.plan.restore_steps import FreeSpace, RestoreKeys, RevokeLeases, StartRestored, StopMembers
-from etcdup.core.plan.step import HostStep, Step
-from etcdup.core.plan.steps import (
-    CancelDowngrade,
-    CompactHistory,
+from etcdup.core.plan.certificate_steps import IssueCertificates, RevokeCertificates, RotateAuthority
+from etcdup.core.plan.database_steps import CompactHistory
+from etcdup.core.plan.host_steps import (
     DeleteArchives,
-    EnableDowngrade,
-    FormCluster,
     InstallBinaries,
     InstallFiles,
-    IssueCertificates,
     ObtainBinaries,
     RecordEndpoints,
-    RestartMember,
-    RevokeCertificates,
-    RotateAuthority,
-    SealCluster,
     SwitchBinaries,
-    TakeSnapshot,
-    UpdatePeerUrl,
 )
+from etcdup.core.plan.member_steps import FormCluster, RestartMember, SealCluster, UpdatePeerUrl
+from etcdup.core.plan.restore_steps import FreeSpace, RestoreKeys, RevokeLeases, StartRestored, StopMembers
+from etcdup.core.plan.step import HostStep, Step
+from etcdup.core.plan.version_steps import CancelDowngrade, EnableDowngrade, TakeSnapshot
 from etcdup.core.spec.version import parse_version
 from etcdup.core.versions.upgrade_paths import way_back
 
@@ -52,6 +45,7 @@ _KIND_TEXTS = {
     "UpdatePeerUrl": "update the peer URL in the member list",
     "CompactHistory": "compact the history",
     "DefragmentMember": "defragment the database",
+    "DefragmentOffline": "stop etcd, defragment the database, start etcd",
     "MoveLeadership": "transfer the leadership to this member",
     "DisarmSpaceAlarm": "disarm the NOSPACE alarm",
     "DisarmCorruptAlarm": "compare the data, disarm the CORRUPT alarm",

@@ -10,11 +10,13 @@ from etcdup.core.host.folders import is_open_to_others
 from etcdup.core.members.bootstrap import CLOCK_LIMIT_S
 from etcdup.core.members.fixed_values import refuse_foreign_marker
 from etcdup.core.members.limits import refuse_without_access
-from etcdup.core.members.member_list import entry_of, member_list
+from etcdup.core.members.member_list import entry_of, member_list, name_of, stray_members
 from etcdup.core.members.quorum import healthy
-from etcdup.core.observed.model import MemberSilent, Observed, Unreachable
+from etcdup.core.observed.host import Unreachable
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.adopt_steps import AdoptHost, ReleaseHost
 from etcdup.core.plan.plan import Plan, Refusal, Refused
-from etcdup.core.plan.steps import AdoptHost, ReleaseHost
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
 
@@ -95,21 +97,40 @@ def _refuse_members(spec: Spec, cluster_id: int, observed: Observed) -> Iterator
 
 
 def plan_release(spec: Spec, observed: Observed) -> Plan | Refusal:
-    """Return the markers to remove, or the reasons against a release."""
-    reasons: list[Refused] = []
+    """Return the markers to remove, or the reasons against a release.
+
+    A host that is not reachable is in `unknown`: its marker stays until the same command is run again.
+    """
+    reasons = [*refuse_unnamed_members(spec, observed)]
     steps = []
-    for name, seen in observed.hosts.items():
-        if isinstance(seen, Unreachable):
-            hint = seen.hint or f"make SSH work, {_AGAIN}"
-            reasons.append(
-                Refused(f"{name} cannot be reached, so its marker would stay: {seen.why}", hint, name)
-            )
-        elif (marker := seen.marker_of(spec.name)) is None:
+    for name, seen in observed.reachable().items():
+        if (marker := seen.marker_of(spec.name)) is None:
             continue
-        elif marker.adopted != "waiting":
+        if marker.adopted != "waiting":
             message = f"{name} is managed by etcdup: its etcd runs with the unit and the files of etcdup"
             hint = f"run `etcdup adopt --give-back {name}` first" if marker.adopted else _NO_RELEASE
             reasons.append(Refused(message, hint, name))
         else:
             steps.append(ReleaseHost(host=name, reason="you requested it; its etcd continues to run"))
-    return Refusal(spec.name, tuple(reasons)) if reasons else Plan(spec.name, tuple(steps))
+    if reasons:
+        return Refusal(spec.name, tuple(reasons))
+    lost = {host.name: each for host in spec.hosts if (each := observed.unreachable().get(host.name))}
+    notes = tuple(f"{name} cannot be reached, so its marker stays: {each.why}" for name, each in lost.items())
+    return Plan(spec.name, tuple(steps), notes, unknown=tuple(lost))
+
+
+def refuse_unnamed_members(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Refuse a release while cluster.yaml does not name the host of a member: its marker would stay for ever.
+
+    Without an answer of a member, the hosts of cluster.yaml count: a release needs no etcd.
+    """
+    return tuple(
+        Refused(
+            f"the cluster has a member {name_of(each)}, whose host is not in cluster.yaml: its marker would stay",
+            f"write its host back into cluster.yaml, {_AGAIN}. The host does not have to be reachable",
+            name_of(each),
+            (6,),
+        )
+        for each in sorted(stray_members(spec, member_list(observed)), key=name_of)
+        if name_of(each) not in observed.reachable()
+    )

@@ -208,9 +208,14 @@ def _note_owners(member: Member, notes: Notes) -> None:
     if owners.cron:
         notes.decide.append((name, f"cron jobs that name etcd: {one_line(', '.join(owners.cron), 300)}"))
     if process.is_pod:
-        paths = [each for each in owners.manifests if "etcd" in each.rpartition("/")[2]]
+        found = process.pod.manifests if process.pod else ()
+        paths = found or [each for each in owners.manifests if "etcd" in each.rpartition("/")[2]]
         notes.decide.append(
-            (name, f"the kubelet starts etcd from {one_line(', '.join(paths), 300) or 'a manifest'}")
+            (
+                name,
+                f"the kubelet starts etcd from {one_line(', '.join(paths), 300) or 'a manifest'}. "
+                "The take-over needs `--static-pods`, because it moves the manifest",
+            )
         )
     if any(path.startswith("/etc/ssl/etcd/ssl/") for path in member.inspected.certs):
         text = "this is the layout of kubespray: its next run restarts etcd, and its reset deletes the data"

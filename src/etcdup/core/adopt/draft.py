@@ -3,7 +3,7 @@
 Every value is written, although many are the default of etcdup: the defaults of the tool that made the cluster differ.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,10 +14,11 @@ from etcdup.core.adopt.notes import Notes, folded
 from etcdup.core.adopt.refusals import refuse_cluster
 from etcdup.core.adopt.text import draft_text
 from etcdup.core.adopt.tls import tls_keys
-from etcdup.core.adopt.values import Key, environment_keys, extra_keys, tuning_keys
+from etcdup.core.adopt.values import Key, environment_keys, extra_keys, install_keys, tuning_keys
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.load import load
 from etcdup.core.spec.model import Spec, is_host_name
+from etcdup.core.spec.version import Version
 from etcdup.errors import BadFile
 
 # Tokens that many clusters have: they do not name one.
@@ -40,13 +41,15 @@ class Draft:
 class Wanted:
     """What the operator chose: the name of the cluster, if any, and how SSH logs in to the hosts.
 
-    `is_dry_run`: nothing is written. `with_ca_key`: etcdup may copy the key of the CA from a host.
+    `is_dry_run`: nothing is written. `with_ca_key`: etcdup may copy the key of the CA from a host. `pinned` are the
+    releases whose checksum etcdup has, if that matters.
     """
 
     name: str = ""
     ssh_user: str = ""
     is_dry_run: bool = True
     with_ca_key: bool = False
+    pinned: Collection[Version] | None = None
 
     @property
     def may_have_ca_key(self) -> bool:
@@ -65,6 +68,7 @@ def draft(members: Sequence[Member], wanted: Wanted, now: datetime) -> Draft | t
         version=Key("version", str(members[0].version), "answer of the members"),
         hosts=[*host_keys(members, common)],
         ssh_user=wanted.ssh_user,
+        install=[*install_keys(members, wanted.pinned)],
         etcd=[*common, *tuning_keys(members, notes)],
         extra=[*extra_keys(members, notes)],
         environment=[*environment_keys(members, notes)],

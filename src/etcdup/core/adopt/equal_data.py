@@ -7,8 +7,9 @@ its take-over. Until then, only the tool that made a member can replace it.
 from collections.abc import Iterator, Sequence
 
 from etcdup.core.audit.findings import MemberHash
-from etcdup.core.audit.hashes import differing_groups, outcome_of
+from etcdup.core.audit.hashes import by_compaction, compaction_text, differing_groups, outcome_of
 from etcdup.core.etcd.alarms import CORRUPT, NOSPACE
+from etcdup.core.members.quorum import quorum_of
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.visible import one_line
 
@@ -20,6 +21,10 @@ _DIFFERENT = (
     "1. trust the data of a majority. Save it with `etcdctl snapshot save good.db`, from a member of this majority\n"
     f"{_REPLACE}\n"
     "3. run the same command again: it compares the data again"
+)
+_NO_MAJORITY = (
+    "no majority has the same data, so remove no member. Save a snapshot of each member with `etcdctl snapshot save`. "
+    "Find out which one has the right data, and restore it on other hosts with `etcdup restore FILE`"
 )
 _ALARM_HINTS = {
     CORRUPT: (
@@ -43,7 +48,9 @@ def refuse_different_data(hashes: Sequence[MemberHash]) -> tuple[Refused, ...]:
         groups = "; ".join(differing_groups(hashes))
         return (
             Refused(
-                f"the members have different data at the same revision: {groups}", _DIFFERENT, rules=(80, 81)
+                f"the members have different data at the same revision: {groups}",
+                _DIFFERENT if _has_majority(hashes) else _NO_MAJORITY,
+                rules=(80, 81),
             ),
         )
     if outcome == "not compared":
@@ -53,9 +60,15 @@ def refuse_different_data(hashes: Sequence[MemberHash]) -> tuple[Refused, ...]:
     return ()
 
 
+def _has_majority(hashes: Sequence[MemberHash]) -> bool:
+    """Return whether a majority of the members have the same data."""
+    groups = (names for values in by_compaction(hashes).values() for names in values.values())
+    return max(map(len, groups), default=0) >= quorum_of(len(hashes))
+
+
 def _why_not_compared(hashes: Sequence[MemberHash]) -> Iterator[str]:
     for each in hashes:
-        why = f"no hash: {one_line(each.why, 300)}" if each.why else f"compacted at {each.compacted}"
+        why = f"no hash: {one_line(each.why, 300)}" if each.why else compaction_text(each)
         yield f"{each.member}: {why}"
 
 

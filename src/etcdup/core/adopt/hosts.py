@@ -36,7 +36,7 @@ def _most_common(keys: Sequence[Key]) -> Key:
 def _places(member: Member) -> Iterator[Key]:
     """Yield the directories and ports of a member that cluster.yaml has for all members, or for one host."""
     yield Key("data_dir", member.data_dir, member.origin("data-dir"))
-    if wal_dir := member.path("wal-dir"):
+    if wal_dir := member.wal_dir:
         yield Key("wal_dir", wal_dir, member.origin("wal-dir"))
     if member.client:
         yield Key("client_port", member.client.port, "member list")

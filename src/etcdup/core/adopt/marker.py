@@ -7,9 +7,11 @@ from hashlib import sha256
 from etcdup.core.host.actions import HostAction, RunCommand, WriteFiles
 from etcdup.core.host.known_endpoints import served_endpoints
 from etcdup.core.host.marker import marker_file
-from etcdup.core.observed.model import ADOPTED_TOKEN, HostSeen, Marker, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.marker import ADOPTED_TOKEN, Marker
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.adopt_steps import AdoptHost, ReleaseHost
 from etcdup.core.plan.plan import Refused
-from etcdup.core.plan.steps import AdoptHost, ReleaseHost
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from etcdup.core.adopt.model import HostProcesses, Inspected, Process, Unreadable
 from etcdup.core.adopt.settings import Settings, settings_of_process, urls_of, value_of
-from etcdup.core.observed.model import ListedMember
+from etcdup.core.observed.member import ListedMember
 from etcdup.core.spec.version import Version
 from etcdup.core.spec.visible import one_line
 
@@ -15,6 +15,7 @@ DEFAULT_PEER_URL = "http://localhost:2380"
 DEFAULT_CLIENT_URL = "http://localhost:2379"
 TLS_FILES = ("trusted-ca-file", "cert-file", "key-file")
 CA_KEYS = ("ca-key.pem", "ca.key", "ca-etcd-key.pem", "ca_key.pem", "private/ca.key")
+_SHELLS = ("ash", "bash", "busybox", "dash", "ksh", "mksh", "sh", "zsh")
 _PATH = re.compile(r"/[A-Za-z0-9_.,:/@+=-]{0,4095}", re.ASCII)
 
 
@@ -72,7 +73,16 @@ class Member:
 
     @property
     def data_dir(self) -> str:
-        return absolute(self.process, value_of(self.settings, "data-dir", f"{self.name}.etcd"))
+        """The directory on the host. The guard of the inspection refuses a container that has it nowhere there."""
+        return self._on_host(absolute(self.process, value_of(self.settings, "data-dir", f"{self.name}.etcd")))
+
+    @property
+    def wal_dir(self) -> str:
+        """The directory on the host, empty if it is not set."""
+        return self._on_host(self.path("wal-dir"))
+
+    def _on_host(self, path: str) -> str:
+        return host_path(self.process, path) or path
 
     def origin(self, flag: str) -> str:
         """Return where a setting is from, in words for a comment of the draft."""
@@ -84,8 +94,12 @@ class Member:
 
 
 def member_processes(first: HostProcesses) -> tuple[Process, ...]:
-    """Return the processes that are members: not those of a gateway or a proxy."""
-    return tuple(each for each in first.processes if not _is_proxy(each))
+    """Return the processes that are members: no gateway, no proxy, no script named etcd that starts a container."""
+    return tuple(each for each in first.processes if not _is_script(each) and not _is_proxy(each))
+
+
+def _is_script(process: Process) -> bool:
+    return PurePosixPath(process.exe.removesuffix(" (deleted)")).name in _SHELLS
 
 
 def _is_proxy(process: Process) -> bool:
@@ -133,6 +147,21 @@ def absolute(process: Process, path: str) -> str:
     if not _PATH.fullmatch(full):
         raise Unreadable(f"the path `{one_line(full, 200)}` has a character that etcdup does not accept")
     return full
+
+
+def host_path(process: Process, path: str) -> str | None:
+    """Return where a path of a process is on the host, None if the host has it nowhere."""
+    if not process.container or not path:
+        return path
+    fitting = [
+        (point.rstrip("/"), source)
+        for source, point in process.mounts
+        if point != "/" and (path == point or path.startswith(point.rstrip("/") + "/"))
+    ]
+    if not fitting:
+        return None
+    point, source = max(fitting, key=lambda each: len(each[0]))
+    return source and (source.rstrip("/") + path[len(point) :] or "/")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from etcdup.core.certs.inventory import CertFacts
 from etcdup.core.observed.connections import HostConnections
-from etcdup.core.observed.model import ListedMember, Marker
+from etcdup.core.observed.marker import Marker
+from etcdup.core.observed.member import ListedMember
 from etcdup.core.spec.version import Version
 
 
@@ -34,11 +35,44 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Container:
+    """A container of docker or podman, as the engine describes it. `name` is empty if the engine does not have it.
+
+    `restart` is the restart policy, as the engine accepts it. `is_removed`: the engine deletes the container when it
+    stops. `prevents` says what keeps the engine from starting it again: `update` of the policy, or `stop`; with `boot`,
+    neither does. `units` start it.
+    """
+
+    engine: str
+    id: str
+    name: str = ""
+    restart: str = ""
+    is_removed: bool = False
+    prevents: str = ""
+    units: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StaticPod:
+    """What the kubelet of a pod is, and where it has the pod.
+
+    `kubelet` is its unit, empty if no unit starts a kubelet of the host. `manifests` are the files of static pods that
+    have all arguments of the process. The kubelet has the directory `folder` as long as it can start the pod. `group`
+    is the cgroup of the container.
+    """
+
+    kubelet: str = ""
+    manifests: tuple[str, ...] = ()
+    folder: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
 class Process:
     """A process named etcd. `container` is its cgroup, empty if it runs on the host itself.
 
-    `variables` are only those that etcd or Go reads. `mounts` are root and mount point of each mount, if it has mounts
-    of its own.
+    `variables` are only those that etcd or Go reads. `mounts` are directory on the host and mount point of each mount,
+    if it has mounts of its own. The directory is empty if the host has it nowhere.
     """
 
     pid: int
@@ -50,6 +84,8 @@ class Process:
     variables: Mapping[str, str] = field(default_factory=dict)
     unit: Unit | None = None
     container: str = ""
+    engine: Container | None = None
+    pod: StaticPod | None = None
     has_own_network: bool = False
     mounts: tuple[tuple[str, str], ...] = ()
     config: ConfigFile | None = None
@@ -58,11 +94,13 @@ class Process:
     @property
     def is_pod(self) -> bool:
         """Whether the kubelet runs it."""
-        return "kubepods" in self.container
+        return self.pod is not None or "kubepods" in self.container
 
     @property
     def container_name(self) -> str:
-        """The last part of the cgroup: the ID of the container, mostly."""
+        """The name that the engine has. Otherwise the last part of the cgroup: the ID of the container, mostly."""
+        if self.engine and self.engine.name:
+            return f"{self.engine.name} of {self.engine.engine}"
         return self.container.rpartition("/")[2][:64]
 
     @property

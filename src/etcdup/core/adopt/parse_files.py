@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from etcdup.core.adopt.model import Answer, Folder, Unreadable
-from etcdup.core.observed.model import ListedMember
+from etcdup.core.observed.member import ListedMember
 from etcdup.core.observed.sections import sections_of
 from etcdup.core.spec.plain_value import is_member_name, is_member_url
 from etcdup.core.spec.units import WrongValue

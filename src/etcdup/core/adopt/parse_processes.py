@@ -1,10 +1,19 @@
 """Parse the output of the first script. The section names are those of scripts.py."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from etcdup.core.adopt.model import ConfigFile, HostProcesses, Owners, Process, Unit, Unreadable
-from etcdup.core.observed.model import Marker
+from etcdup.core.adopt.model import (
+    ConfigFile,
+    Container,
+    HostProcesses,
+    Owners,
+    Process,
+    StaticPod,
+    Unit,
+    Unreadable,
+)
+from etcdup.core.observed.marker import Marker
 from etcdup.core.observed.parse_marker import UnreadableMarker, parse_marker
 from etcdup.core.observed.sections import sections_of
 from etcdup.core.spec.visible import one_line
@@ -18,6 +27,11 @@ MAX_TIME_S = 253_402_300_799  # the end of the year 9999
 
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _CONTAINER = re.compile(r"(?:docker|libpod|crio|cri-containerd|kubepods|machine|lxc)[-/.:]")
+_CONTAINER_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_CONTAINER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}", re.ASCII)
+# Each container of a pod has its termination log there. A static pod has a hash as its ID.
+_POD_FOLDER = re.compile(r"(/.{1,400}/pods/[0-9a-f-]{16,64})/containers/", re.ASCII)
+_RESTART = ("", "no", "always", "unless-stopped", "on-failure")
 _EMBEDDED = ("k3s", "k3s-server", "rke2", "k0s")
 
 Sections = Mapping[str, list[str]]
@@ -54,6 +68,8 @@ def _sections(output: str) -> Sections:
 
 def _process(sections: Sections, pid: str, booted: int, ticks_per_s: int) -> Process:
     exe, cwd, user, ticks, network = [*_lines(sections, f"process {pid}"), "", "", "", "", ""][:5]
+    group = _container(_lines(sections, f"cgroup {pid}"))
+    mounts = tuple(_mounts(_lines(sections, f"mounts {pid}"), _lines(sections, "host-mounts")))
     return Process(
         pid=_number(pid),
         exe=_text(exe.rstrip(" ")),
@@ -63,12 +79,14 @@ def _process(sections: Sections, pid: str, booted: int, ticks_per_s: int) -> Pro
         argv=tuple(map(_text, _lines(sections, f"argv {pid}"))),
         variables=_variables(_lines(sections, f"variables {pid}")),
         unit=_unit(_lines(sections, f"unit {pid}")),
-        container=_container(_lines(sections, f"cgroup {pid}")),
+        container=group,
+        engine=_engine(_lines(sections, f"container {pid}"), _lines(sections, f"starters {pid}")),
+        pod=_pod(_lines(sections, f"pod {pid}"), mounts, group) if f"pod {pid}" in sections else None,
         has_own_network=network != "host-network",
-        mounts=tuple(_mounts(_lines(sections, f"mounts {pid}"))),
+        mounts=mounts,
         config=_config(_lines(sections, f"config {pid}")),
         packages=tuple(
-            dict.fromkeys(_text(each) for each in _lines(sections, f"packages {pid}")[:2] if each)
+            dict.fromkeys(_text(each) for each in _lines(sections, f"packages {pid}")[:4] if each)
         ),
     )
 
@@ -121,9 +139,52 @@ def _container(lines: list[str]) -> str:
     return next((_text(path) for path in paths if _CONTAINER.search(path)), "")
 
 
-def _mounts(lines: list[str]) -> list[tuple[str, str]]:
-    words = (line.split(" ") for line in lines)
-    return [(_text(each[3]), _text(each[4])) for each in words if len(each) > 5]
+def _engine(lines: list[str], units: list[str]) -> Container | None:
+    """Return what the engine of a container says. Raise Unreadable for anything that docker and podman do not print."""
+    if not lines:
+        return None
+    engine, identity, name, restart, count, removed, prevents = [*lines, *[""] * 7][:7]
+    if engine not in ("docker", "podman") or not _CONTAINER_ID.fullmatch(identity):
+        raise Unreadable("the container of etcd has no ID")
+    if len(lines) < 7 or not name:
+        return Container(engine, identity)
+    if restart not in _RESTART or not _CONTAINER_NAME.fullmatch(name) or removed not in ("true", "false"):
+        raise Unreadable(f"container {identity[:12]} is not what {engine} prints")
+    if prevents not in ("update", "stop", "boot"):
+        raise Unreadable(f"container {identity[:12]} is not what {engine} prints")
+    times = f":{_number(count)}" if restart == "on-failure" and _number(count) else ""
+    found = tuple(map(_text, filter(None, units[:MAX_PATHS])))
+    return Container(engine, identity, name, f"{restart or 'no'}{times}", removed == "true", prevents, found)
+
+
+def _pod(lines: list[str], mounts: Sequence[tuple[str, str]], group: str) -> StaticPod:
+    """Return what the script found of a pod: the unit of the kubelet, then manifests."""
+    unit, *manifests = lines or [""]
+    found = filter(None, (_POD_FOLDER.match(source) for source, _ in mounts))
+    folder = next((each[1] for each in found), "")
+    return StaticPod(_text(unit), tuple(map(_text, filter(None, manifests[:MAX_PATHS]))), folder, group)
+
+
+def _mounts(lines: list[str], of_host: list[str]) -> list[tuple[str, str]]:
+    """Return directory on the host and mount point of each mount, from two files `mountinfo`."""
+    host = [_mount(each) for each in of_host if each.count(" ") > 4]
+    found = [_mount(each) for each in lines if each.count(" ") > 4]
+    return [(_on_host(device, root, host), point) for device, root, point in found]
+
+
+def _mount(line: str) -> tuple[str, str, str]:
+    words = line.split(" ")
+    return words[2], _text(words[3]), _text(words[4])
+
+
+def _on_host(device: str, root: str, host: list[tuple[str, str, str]]) -> str:
+    """Return where the host has this directory of a file system, empty if it is not mounted there."""
+    fitting = [
+        (len(base), point.rstrip("/") + root[len(base.rstrip("/")) :].rstrip("/"))
+        for other, base, point in host
+        if other == device and (root == base or root.startswith(base.rstrip("/") + "/"))
+    ]
+    return (max(fitting, key=lambda each: each[0])[1] or "/") if fitting else ""
 
 
 def _config(lines: list[str]) -> ConfigFile | None:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from etcdup.core.adopt.member import DEFAULT_PEER_URL, Member, member_processes, parse_url
+from etcdup.core.adopt.member import DEFAULT_PEER_URL, Member, host_path, member_processes, parse_url
 from etcdup.core.adopt.model import HostProcesses, Inspected, Process
 from etcdup.core.adopt.settings import Settings, is_on, settings_of_process, urls_of
+from etcdup.core.audit.settings import SECOND_PORT
 from etcdup.core.certs.inventory import CertFacts
 from etcdup.core.plan.plan import Refused
-from etcdup.core.spec.version import NEWEST
+from etcdup.core.spec.version import NEWEST, Version
 from etcdup.core.spec.visible import one_line
 
 LEAST_VALID = timedelta(days=7)
@@ -61,12 +62,8 @@ def _of_process(first: HostProcesses, process: Process) -> Iterator[Refused]:
     elif process.exe.startswith("/opt/bitnami/"):
         message = f"{host}: a stop of its container removes the member from the cluster, by its prestop hook"
         yield Refused(message, _EXCHANGE, host)
-    elif process.is_pod and _is_stacked(first):
-        message = (
-            f"{host}: the member belongs to a Kubernetes control plane: kubeadm adds, removes and rewrites it"
-        )
-        hint = "add hosts of their own to the cluster, point the apiservers to them, then remove the stacked members"
-        yield Refused(message, hint, host)
+    elif process.is_pod and is_stacked(first):
+        yield refuse_stacked(host)
     elif process.has_own_network:
         name = one_line(process.container_name or "of its own", 64)
         message = f"{host}: etcd runs in container {name}, which does not have the network of the host"
@@ -82,11 +79,7 @@ def _of_settings(name: str, settings: Settings) -> Iterator[Refused]:
         message = (
             f"{name}: the members send plain http to each other ({', '.join(peers)}); etcdup runs TLS only"
         )
-        hint = (
-            "change one member after the other to https by a second port: `From plain http to https between members` "
-            "in docs/guides/adopt.md has the commands"
-        )
-        yield Refused(one_line(message), hint, name)
+        yield Refused(one_line(message), SECOND_PORT, name)
     elif is_on(settings, "peer-auto-tls"):
         message = f"{name}: members accept any certificate of each other (peer-auto-tls)"
         hint = "give the members certificates of one CA, or restore a snapshot with `etcdup restore`"
@@ -100,7 +93,18 @@ def _of_settings(name: str, settings: Settings) -> Iterator[Refused]:
             yield Refused(message, f"remove `{flag}` there now", name)
 
 
-def _is_stacked(first: HostProcesses) -> bool:
+def refuse_stacked(host: str) -> Refused:
+    """Refuse a member that kubeadm manages together with its apiserver."""
+    message = (
+        f"{host}: the member belongs to a Kubernetes control plane: kubeadm adds, removes and rewrites it"
+    )
+    hint = (
+        "add hosts of their own to the cluster, point the apiservers to them, then remove the stacked members"
+    )
+    return Refused(message, hint, host)
+
+
+def is_stacked(first: HostProcesses) -> bool:
     """Whether the apiserver on the same host uses this member: kubeadm then manages both."""
     return any(path.endswith("/kube-apiserver.yaml") for path in first.owners.manifests) and (
         not first.owners.apiserver_etcd
@@ -124,22 +128,12 @@ def refuse_files(inspected: Inspected, folders: Sequence[str]) -> tuple[Refused,
     if not process.container:
         return ()
     for folder in folders:
-        root = _mount_root(process, folder)
-        if root is None or "/volumes/" in root or "/overlay" in root:
+        path = host_path(process, folder)
+        if not path or "/volumes/" in path or "/overlay" in path:
             name = one_line(process.container_name, 64)
             message = f"{inspected.host}: {folder} of container {name} is not a directory of the host"
             return (Refused(message, _EXCHANGE, inspected.host),)
     return ()
-
-
-def _mount_root(process: Process, folder: str) -> str | None:
-    """Return the directory of the host that is mounted where the folder is, None if the container has none there."""
-    fitting = [
-        (point, root)
-        for root, point in process.mounts
-        if point != "/" and (folder == point or folder.startswith(point.rstrip("/") + "/"))
-    ]
-    return max(fitting, default=("", None), key=lambda each: len(each[0]))[1]
 
 
 def refuse_unnamed(members: Sequence[Member]) -> tuple[Refused, ...]:
@@ -235,9 +229,20 @@ def _of_member(member: Member, now: datetime) -> Iterator[Refused]:
     name = member.name
     if member.version.series not in NEWEST:
         message = f"{name}: etcd {member.version} is not a version that etcdup supports"
-        yield Refused(message, f"change it to one of {', '.join(map(str, NEWEST.values()))}", name)
+        yield Refused(message, _version_hint(member.version), name)
     yield from _of_urls(member)
     yield from _of_certificates(member, now)
+
+
+def _version_hint(version: Version) -> str:
+    """Return what to do about a version that etcdup does not know. etcd skips no minor version."""
+    oldest = min(NEWEST)
+    if version.series > oldest:
+        return "install an etcdup that supports it"
+    return (
+        f"upgrade all members to {NEWEST[oldest]} first, one minor version after the other, with the tool that made "
+        "them and the upgrade guides of etcd (https://etcd.io/docs/latest/upgrades). Then run the same command again"
+    )
 
 
 def _of_urls(member: Member) -> Iterator[Refused]:
@@ -249,7 +254,7 @@ def _of_urls(member: Member) -> Iterator[Refused]:
         yield Refused(message, "keep one with `etcdctl member update`", name)
     elif member.peer.scheme == "http":
         message = f"{name}: its peer URL in the member list is {member.peer.text}; etcdup runs TLS only"
-        yield Refused(message, "change it to https with `etcdctl member update`", name)
+        yield Refused(message, SECOND_PORT, name)
     elif member.client is None:
         yield Refused(
             f"{name}: it advertises no client URL", "set `advertise-client-urls`, and restart it", name

@@ -7,6 +7,9 @@ variables, a line break is the character 1.
 
 from collections.abc import Iterable, Sequence
 
+from etcdup.core.adopt.container_script import CONTAINERS
+from etcdup.core.adopt.pod_script import PODS
+
 _TOOLS = r"""
 LC_ALL=C; export LC_ALL
 say() { printf '@%s\n' "$*"; }
@@ -46,14 +49,17 @@ variables_of() {
     printf '%s\n' "$line"
   done | quoted
 }
+# The last value of a flag.
+flag_of() {
+  list_of "$1/cmdline" | { next=; while IFS= read -r word; do
+    [ -z "$next" ] || printf '%s\n' "$word"; next=
+    case $word in "--$2="*|"-$2="*) printf '%s\n' "${word#*=}" ;; "--$2"|"-$2") next=yes ;; esac; done; } | tail -n 1
+}
 # The path of the configuration file, as etcd finds it: the flag, otherwise the variable.
 config_of() {
   { list_of "$1/environ" | while IFS= read -r word; do
       case $word in ETCD_CONFIG_FILE=?*) printf '%s\n' "${word#*=}" ;; esac; done
-    list_of "$1/cmdline" | { next=; while IFS= read -r word; do
-      [ -z "$next" ] || printf '%s\n' "$word"; next=
-      case $word in --config-file=*|-config-file=*) printf '%s\n' "${word#*=}" ;;
-        --config-file|-config-file) next=yes ;; esac; done; }
+    flag_of "$1" config-file
   } | tail -n 1
 }
 unit_of() {
@@ -64,17 +70,32 @@ unit_of() {
   done 2>/dev/null <"$1/cgroup"
   case $unit in *[!A-Za-z0-9:_.@\\-]*) unit= ;; esac
 }
-package_of() {
-  found=$(timeout 5 dpkg -S "$1" 2>/dev/null || timeout 5 dpkg -S "${1#/usr}" 2>/dev/null) ||
-    found=$(timeout 5 rpm -qf --queryformat '%{NAME}: ' "$1" 2>/dev/null) || return
-  printf '%s\n' "${found%%:*}" | quoted
+# The names of the packages that own these files, one a line. Debian knows /usr/bin also as /bin. One call reads the
+# lists of all packages, so it gets all paths.
+packages_of() {
+  if command -v dpkg >/dev/null; then
+    for path; do
+      [ "${path#/usr/}" = "$path" ] || set -- "$@" "${path#/usr}"
+    done
+    timeout 5 dpkg -S -- "$@" 2>/dev/null
+  elif command -v rpm >/dev/null; then
+    for path; do
+      timeout 5 rpm -qf --queryformat '%{NAME}: \n' -- "$path" 2>/dev/null
+    done
+  fi | while IFS= read -r line; do
+    case $line in *:\ *) printf '%s\n' "${line%%:*}" ;; esac
+  done | quoted
 }
+newline='
+'
 host_net=$(readlink /proc/1/ns/net) host_mnt=$(readlink /proc/1/ns/mnt)
 say machine
 id -u | quoted
 line_of /proc/sys/kernel/hostname
 while read -r name value; do [ "$name" != btime ] || printf '=%s\n' "$value"; done </proc/stat
 { getconf CLK_TCK || echo 100; } 2>/dev/null | quoted
+pods=/etc/kubernetes/manifests
+if find_kubelet; then pods=$(static_pods); else kubelet=; fi
 embedded= number=0
 for process in /proc/[0-9]*; do
   pid=${process#/proc/} name=
@@ -118,24 +139,36 @@ for process in /proc/[0-9]*; do
     fi
   fi
   unit_of "$process"
-  say "packages $pid"
-  exe=$(readlink "$process/exe"); package_of "${exe% (deleted)}"
-  [ -n "$unit" ] || continue
-  package_of "$(systemctl show --property=FragmentPath --value -- "$unit" 2>/dev/null)"
-  say "unit $pid"
-  printf '%s\n' "$unit" | quoted
-  systemctl show --property=FragmentPath,DropInPaths,EnvironmentFiles,UnitFileState,NeedDaemonReload \
+  if engine_of "$process"; then
+    say "container $pid"; describe_container | quoted
+    starters=$(starters_of | sort -u)
+    say "starters $pid"; printf '%s\n' "$starters" | quoted
+    unit=${starters%%"$newline"*}
+    case $unit in *[!A-Za-z0-9:_.@\\-]*) unit= ;; esac
+  fi
+  case $(cat "$process/cgroup" 2>/dev/null) in
+    *kubepods*) say "pod $pid"; describe_pod "$process" | quoted ;;
+  esac
+  shown= exe=$(readlink "$process/exe")
+  [ -z "$unit" ] || shown=$(systemctl show \
+    --property=FragmentPath,DropInPaths,EnvironmentFiles,UnitFileState,NeedDaemonReload \
     --property=Restart,Nice,IOSchedulingClass,OOMScoreAdjust,LimitNOFILE,CPUQuotaPerSecUSec,MemoryMax,MemoryHigh \
-    --property=CPUWeight,CPUSchedulingPolicy,MainPID -- "$unit" 2>/dev/null | quoted
+    --property=CPUWeight,CPUSchedulingPolicy,MainPID -- "$unit" 2>/dev/null)
+  set -- "${exe% (deleted)}"
+  case $shown in *FragmentPath=/*) path=${shown##*FragmentPath=}; set -- "$@" "${path%%"$newline"*}" ;; esac
+  say "packages $pid"; packages_of "$@"
+  [ -n "$unit" ] || continue
+  say "unit $pid"
+  printf '%s\n%s\n' "$unit" "$shown" | quoted
 done
+say host-mounts; cat /proc/1/mountinfo 2>/dev/null | quoted
 say embedded; printf '%s\n' $embedded | quoted
 say marker
 [ ! -f /etc/etcd/etcdup.json ] || head -c 65536 /etc/etcd/etcdup.json | quoted
-say manifests
-for file in /etc/kubernetes/manifests/*; do [ ! -f "$file" ] || printf '%s\n' "$file"; done | quoted
+say manifests; manifests "$pods" | quoted
 say apiserver
-[ ! -f /etc/kubernetes/manifests/kube-apiserver.yaml ] ||
-  grep -e --etcd-servers= /etc/kubernetes/manifests/kube-apiserver.yaml | head -n 1 | quoted
+[ ! -f "$pods/kube-apiserver.yaml" ] ||
+  grep -e --etcd-servers= "$pods/kube-apiserver.yaml" | head -n 1 | quoted
 say timers
 { systemctl list-unit-files --no-legend --plain --state=enabled 'apt-daily-upgrade.timer' 'dnf-automatic*.timer' \
     '*etcd*.timer'
@@ -205,10 +238,13 @@ while [ $# -gt 0 ]; do
 =%U:%G
 =%m' -- "$root$path" ;;
     peer)
-      answer=$(request "$path/members" "$1" "$2" "$3")
-      printf '%s\n' "$answer" | quoted
-      say "version $path"
-      case $answer in HTTP/*) request "$path/version" "$1" "$2" "$3" | quoted ;; esac
+      # The two requests are sent at the same time. The second answer waits in the pipe.
+      request "$path/version" "$1" "$2" "$3" | {
+        answer=$(request "$path/members" "$1" "$2" "$3")
+        printf '%s\n' "$answer" | quoted
+        say "version $path"
+        case $answer in HTTP/*) quoted ;; esac
+      }
       shift 3 ;;
   esac
 done
@@ -229,7 +265,7 @@ def copy_argv(pid: int, root: str, path: str, most_bytes: int) -> tuple[str, ...
 
 def processes_argv() -> tuple[str, ...]:
     """Return the command that prints the processes of etcd on a host, and what else manages them."""
-    return ("sh", "-c", _TOOLS + _PROCESSES, "etcdup-adopt-processes")
+    return ("sh", "-c", _TOOLS + CONTAINERS + PODS + _PROCESSES, "etcdup-adopt-processes")
 
 
 def files_argv(

@@ -6,18 +6,20 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from etcdup.core.adopt.foreign_unit import ForeignMember, switch_of
+from etcdup.core.adopt.pod_script import FIND_KUBELET
 from etcdup.core.adopt.switch_script import SWITCH_UNIT, switch_script, switch_unit
 from etcdup.core.adopt.switch_state import SWITCH_FOLDER
 from etcdup.core.host.actions import FileToWrite, HostAction, RunCommand, WriteFiles
-from etcdup.core.host.commands import SYSUSERS
 from etcdup.core.host.content import TextContent
 from etcdup.core.host.files import desired_files
+from etcdup.core.host.install_commands import SYSUSERS
 from etcdup.core.host.marker import marker_file
 from etcdup.core.host.member_user import RIGHTS, own_folder
 from etcdup.core.host.packages import tools_of
 from etcdup.core.host.tool_links import link_tools
 from etcdup.core.host.unproved import RUN_BINARY
-from etcdup.core.observed.model import Observed, PkiSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import PkiSeen
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.plain_value import words
@@ -52,16 +54,29 @@ def copy_binary_command(spec: Spec, layout: Layout, found: ForeignMember) -> Run
     version = str(spec.version)
     fresh, target = f"{layout.versions}/.{version}.new", layout.version_dir(version)
     others = [tool for tool in tools_of(spec.version) if tool != "etcd"]
-    arguments = (layout.user, fresh, target, version, RUN_BINARY, str(found.pid), *others)
+    root = f"/proc/{found.pid}/root" if found.container or found.pod else ""
+    arguments = (layout.user, fresh, target, version, RUN_BINARY, str(found.pid), root, *others)
     argv = ("sh", "-c", COPY_RUNNING, "copy-running", *arguments)
     return RunCommand(argv, f"copying the etcd {version} that runs", timeout_s=COPY_TIMEOUT_S)
 
 
 def check_command(layout: Layout, found: ForeignMember) -> RunCommand:
     """Return the command that checks the host right before the switch. It changes nothing."""
-    folders = [layout.data_dir, *filter(None, (layout.wal_dir,))]
-    argv = ("sh", "-c", CHECK, "check-switch", layout.user, found.unit, str(found.pid), layout.pki, *folders)
-    return RunCommand(argv, "checking the old unit and the data", timeout_s=CHECK_TIMEOUT_S)
+    container = found.container.id if found.container else found.pod.group if found.pod else ""
+    manifest = found.pod.manifests[0] if found.pod else ""
+    folders = [path for pair in found.folders for path in pair]
+    arguments = (
+        layout.user,
+        found.unit,
+        container,
+        manifest,
+        str(found.pid),
+        layout.pki,
+        SWITCH_FOLDER,
+        *folders,
+    )
+    argv = ("sh", "-c", CHECK, "check-switch", *arguments)
+    return RunCommand(argv, "checking the old process and the data", timeout_s=CHECK_TIMEOUT_S)
 
 
 def begin_command() -> RunCommand:
@@ -113,11 +128,10 @@ def _staged(
         placed.append(("generation.json", layout.generation))
         yield FileToWrite(f"{SWITCH_FOLDER}/new/generation.json", _generation(pki), 0o644, "root:root")
     switch = switch_of(found)
-    for name, text in (
-        ("files", _lines(placed)),
-        ("renamed", _lines(switch.renamed)),
-        ("switch", switch_script(switch, layout)),
-    ):
+    texts = [("files", _lines(placed)), ("renamed", _lines(switch.renamed))]
+    if switch.manifest:  # for people: where the manifest of old/static-pod was
+        texts.append(("manifest", _lines([("static-pod", switch.manifest)])))
+    for name, text in (*texts, ("switch", switch_script(switch, layout))):
         yield FileToWrite(f"{SWITCH_FOLDER}/{name}", TextContent(text), 0o600, "root:root")
     yield FileToWrite(_SWITCH_PATH, TextContent(switch_unit(layout)), 0o644, "root:root")
 
@@ -141,12 +155,17 @@ rm -f back new.done old.done placed why log old/enabled old/rights
 mkdir -p -m 0700 new old
 """
 
-# Root reads only the program that runs. Programs next to it are read as user etcd, so a link cannot show another file.
+# Root reads the program that runs. Programs next to it are read as user etcd, so a link cannot show another file. Only
+# root can read those in a container. A link there could show a file of the host: it is not shown, if it is no program.
 COPY_RUNNING = (
     RIGHTS
     + r"""
-user=$1 new=$2 place=$3 version=$4 run_binary=$5 pid=$6
-shift 6
+user=$1 new=$2 place=$3 version=$4 run_binary=$5 pid=$6 root=$7
+shift 7
+copy_inside() {
+  [ -f "$1" ] && [ ! -L "$1" ] && (umask 077 && head -c 268435456 -- "$1" >"$2") || return
+  case $(head -c 4 -- "$2") in ?ELF) ;; *) return 1 ;; esac
+}
 [ ! -x "$place/etcd" ] || exit 0
 [ ! -e "$place" ] && [ ! -L "$place" ] || { echo "$place exists, and has no etcd" >&2; exit 1; }
 become "$user"
@@ -159,11 +178,16 @@ near=$(readlink "/proc/$pid/exe")
 near=${near% (deleted)}
 near=${near%/*} show=version
 for tool in "$@"; do
-  for each in "$near/$tool" "/usr/local/bin/$tool" "/usr/bin/$tool"; do
-    $as cat "$each" >"$new/$tool" 2>/dev/null || continue
+  for each in "$root$near/$tool" "$near/$tool" "/usr/local/bin/$tool" "/usr/bin/$tool"; do
+    rm -f -- "$new/$tool"
+    if [ -n "$root" ] && [ "$each" = "$root$near/$tool" ]; then
+      copy_inside "$each" "$new/$tool" 2>/dev/null || continue
+    else
+      $as cat "$each" >"$new/$tool" 2>/dev/null || continue
+    fi
     chmod 0755 -- "$new/$tool"
     shown=$(cd / && $as "$new/$tool" "$show" 2>/dev/null) || shown=
-    case $shown in *"version: $version"*) break ;; esac
+    case "$shown " in *"version: $version"[[:space:]]*) break ;; esac
     : >"$new/$tool"
   done
   [ -s "$new/$tool" ] || rm -f -- "$new/$tool"
@@ -176,14 +200,27 @@ mv -T -- "$new" "$place"
 # A hard link in a directory of another user could give any file to user etcd.
 CHECK = (
     RIGHTS
+    + FIND_KUBELET
     + r"""
-user=$1 unit=$2 pid=$3 pki=$4
-shift 4
+user=$1 unit=$2 container=$3 manifest=$4 pid=$5 pki=$6 folder=$7
+shift 7
 become "$user"
-[ "$(systemctl show --property=MainPID --value "$unit")" = "$pid" ] ||
-  { echo "$unit was restarted since it was inspected" >&2; exit 1; }
+if [ -n "$container" ]; then
+  grep -q -s -F -e "$container" "/proc/$pid/cgroup"
+else
+  [ "$(systemctl show --property=MainPID --value "$unit")" = "$pid" ]
+fi || { echo "${unit:-the container} was restarted since it was inspected" >&2; exit 1; }
 [ ! -L "$pki" ] || { echo "$pki is a link" >&2; exit 1; }
-for each; do
+if [ -n "$manifest" ]; then
+  find_kubelet || { echo "no kubelet runs, and only a kubelet ends the pod of etcd" >&2; exit 1; }
+  [ -f "$manifest" ] || { echo "$manifest is not a file any more" >&2; exit 1; }
+  [ "$(stat -c %d -- "${manifest%/*}")" = "$(stat -c %d -- "$folder")" ] ||
+    { echo "$manifest is on another file system than $folder, so it cannot be moved in one step" >&2; exit 1; }
+fi
+while [ $# -gt 0 ]; do
+  each=$1 inside=$2
+  shift 2
+  [ "$each" -ef "/proc/$pid/root$inside" ] || { echo "$each is not what the process has as $inside" >&2; exit 1; }
   [ ! -L "$each" ] || { echo "$each is a link" >&2; exit 1; }
   (cd / && $as test -x "${each%/*}") || { echo "user etcd cannot enter ${each%/*}" >&2; exit 1; }
   linked=$(find "$each" -xdev ! -type d -links +1 -print -quit)

@@ -7,16 +7,21 @@ those of cluster.yaml. Until the last step, each member can be given back.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 
+from etcdup.core.adopt.foreign_pod import refuse_without_consent
 from etcdup.core.adopt.foreign_unit import ForeignMember
+from etcdup.core.adopt.switch_state import SWITCH_FOLDER
+from etcdup.core.certs.ca_rotation import refuse_own_ca_of_waiting
 from etcdup.core.certs.issue import certificate_steps
 from etcdup.core.maintain.leadership import leader_name
 from etcdup.core.members.member_list import entry_of, member_list
 from etcdup.core.members.quorum import refuse_corrupt_alarm, refuse_restart, unhealthy
 from etcdup.core.members.quorum_forecast import with_quorum_effects
-from etcdup.core.observed.model import Observed, Unreachable
+from etcdup.core.observed.host import Unreachable
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.adopt_steps import FinishTakeOver, GiveBackMember, TakeOverMember
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import FinishTakeOver, GiveBackMember, TakeOverMember, TakeSnapshot
+from etcdup.core.plan.version_steps import TakeSnapshot
 from etcdup.core.spec.model import Spec
 from etcdup.core.versions.version_steps import snapshot_folder
 
@@ -30,12 +35,18 @@ Foreign = Mapping[str, ForeignMember | tuple[Refused, ...]]
 
 
 def plan_take_over(
-    spec: Spec, observed: Observed, names: Collection[str], foreign: Foreign
+    spec: Spec, observed: Observed, names: Collection[str], foreign: Foreign, *, static_pods: bool = False
 ) -> Plan | Refusal:
-    """Return the steps that are left for these hosts, or all reasons against them."""
+    """Return the steps that are left for these hosts, or all reasons against them.
+
+    `static_pods`: the operator permits to move the manifests of static pods.
+    """
     token = _token(spec, observed)
     waiting = [name for name in _at_stage(spec, observed, "waiting") if name in names]
-    if reasons := tuple(_refuse(spec, observed, waiting, foreign)):
+    reasons = list(_refuse(spec, observed, waiting, foreign))
+    if not static_pods:
+        reasons += _refuse_static_pods(waiting, foreign)
+    if reasons:
         return Refusal(spec.name, tuple(dict.fromkeys(reasons)))
     steps: list[Step] = [*certificate_steps(spec, observed, taken=waiting)] if waiting else []
     if any(not _has_begun(foreign[name]) for name in waiting):
@@ -103,6 +114,7 @@ def _has_begun(found: ForeignMember | tuple[Refused, ...]) -> bool:
 def _refuse(spec: Spec, observed: Observed, waiting: Sequence[str], foreign: Foreign) -> Iterator[Refused]:
     for name, unreachable in sorted(observed.unreachable().items()):
         yield _refuse_unreachable(name, unreachable)
+    yield from refuse_own_ca_of_waiting(observed)
     yield from _refuse_unadopted(spec, observed)
     for name in observed.adopted:
         if name in observed.leaving:
@@ -112,7 +124,7 @@ def _refuse(spec: Spec, observed: Observed, waiting: Sequence[str], foreign: For
             )
     for name in waiting:
         if name not in foreign:
-            message = f"{name} waits for its take-over since it was inspected: another run has changed it"
+            message = f"another run changed {name} after its inspection: it waits for its take-over now"
             yield Refused(message, "run the same command again: it inspects the host", name)
         found = foreign.get(name, ())
         yield from found if isinstance(found, tuple) else ()
@@ -126,6 +138,13 @@ def _refuse(spec: Spec, observed: Observed, waiting: Sequence[str], foreign: For
         if member is not None and member.version != spec.version:
             message = f"{name} runs etcd {member.version}, and cluster.yaml has {spec.version}"
             yield Refused(message, "write the version that runs: a take-over never changes it", name)
+
+
+def _refuse_static_pods(waiting: Sequence[str], foreign: Foreign) -> Iterator[Refused]:
+    for name in waiting:
+        found = foreign.get(name)
+        if isinstance(found, ForeignMember) and found.pod is not None:
+            yield refuse_without_consent(name, found.pod)
 
 
 def _refuse_unadopted(spec: Spec, observed: Observed) -> Iterator[Refused]:
@@ -160,8 +179,18 @@ def _take_over_step(spec: Spec, name: str, found: ForeignMember | tuple[Refused,
     if found.has_begun:
         reason = "its take-over has begun"
     else:
-        reason = f"{found.unit} of another tool runs it as user {found.user}, from {found.exe}"
+        reason = f"{_starter(found)} runs it as user {found.user}, from {found.exe}"
     return TakeOverMember(host=name, version=str(spec.version), reason=reason, rules=(38, 39, 89))
+
+
+def _starter(found: ForeignMember) -> str:
+    unit, container = f"{found.unit} of another tool", found.container
+    if found.pod is not None:
+        return f"the kubelet, from {found.pod.manifests[0]},"
+    if container is None:
+        return unit
+    shown = f"container {container.name} of {container.engine}"
+    return f"{unit} with {shown}" if found.unit else shown
 
 
 def _notes(waiting: Sequence[str], foreign: Foreign) -> tuple[str, ...]:
@@ -169,7 +198,22 @@ def _notes(waiting: Sequence[str], foreign: Foreign) -> tuple[str, ...]:
     notes = []
     for name in waiting:
         found = foreign[name]
-        if isinstance(found, ForeignMember) and found.packages:
+        if not isinstance(found, ForeignMember):
+            continue
+        if found.container and not found.container.is_removed:
+            engine, container = found.container.engine, found.container.name
+            notes.append(
+                f"{name}: container {container} stays, stopped. Let no other tool start it, for example compose or a "
+                f"playbook. `{engine} rm {container}` deletes it when all hosts are taken over"
+            )
+        if found.pod:
+            manifest, kubelet = found.pod.manifests[0], found.pod.kubelet
+            notes.append(
+                f"{name}: {manifest} is moved to {SWITCH_FOLDER}/old/static-pod. Let no other tool write it again, for "
+                f"example kubeadm or a playbook. The kubelet continues without it. If it runs no other pod, run "
+                f"`systemctl disable --now {kubelet}` when all hosts are taken over"
+            )
+        if found.packages:
             packages = " ".join(found.packages)
             notes.append(
                 f"{name}: the package {packages} stays. Its upgrade restarts etcd, and its purge can delete the data: "

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -15,6 +15,7 @@ from etcdup.core.spec.environment import variable_refusal
 from etcdup.core.spec.extra_flags import flag_refusal
 from etcdup.core.spec.model import GIB
 from etcdup.core.spec.server_flags import unknown_flag_hint
+from etcdup.core.spec.version import Version
 from etcdup.core.spec.visible import one_line
 
 Value = TypeVar("Value", bound=Hashable)
@@ -64,6 +65,20 @@ def common_value(
             ("", f"{what} differs: {shown}. The draft has {one_line(str(chosen), 100)} for all members")
         )
     return chosen, members[values.index(chosen)]
+
+
+def install_keys(members: Sequence[Member], pinned: Collection[Version] | None) -> Iterator[Key]:
+    """Yield the source of the binaries, if a package or a vendor built those that run.
+
+    `pinned` are the releases whose checksum etcdup has. A container has its own programs, which etcdup does not copy.
+    """
+    on_host = [each for each in members if not each.process.container]
+    packages = sorted({each for member in on_host for each in member.process.packages})
+    unknown = pinned is not None and members[0].version not in pinned
+    if packages:
+        yield Key("from", "host", f"package {one_line(', '.join(packages), 100)} owns files of etcd")
+    elif unknown and on_host:
+        yield Key("from", "host", "etcdup has no checksum of this release")
 
 
 def tuning_keys(members: Sequence[Member], notes: Notes) -> Iterator[Key]:

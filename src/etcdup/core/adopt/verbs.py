@@ -7,33 +7,29 @@ and hosts that etcdup set up itself. The rest would restart a process with files
 from collections.abc import Mapping
 
 from etcdup.core.members.quorum import replace_waiting_hint
-from etcdup.core.observed.model import MemberSilent, Observed
-from etcdup.core.plan.plan import Refused
-from etcdup.core.plan.step import HostStep, Step
-from etcdup.core.plan.steps import (
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.adopt_steps import (
     AdoptHost,
-    DefragmentMember,
     FinishTakeOver,
     GiveBackMember,
-    IssueCertificates,
-    MoveLeadership,
-    ObtainBinaries,
-    RecordEndpoints,
     ReleaseHost,
-    RemoveMember,
-    RevokeCertificates,
-    RotateAuthority,
     TakeOverMember,
 )
+from etcdup.core.plan.certificate_steps import IssueCertificates, RevokeCertificates, RotateAuthority
+from etcdup.core.plan.database_steps import DefragmentMember
+from etcdup.core.plan.host_steps import InstallFiles, ObtainBinaries, ProveFiles, RecordEndpoints
+from etcdup.core.plan.member_steps import MoveLeadership, RemoveMember
+from etcdup.core.plan.plan import Refused
+from etcdup.core.plan.step import HostStep, Step
 
 TAKE_OVER = "run `etcdup adopt --take-over` first"
 WORKS = ""
 _WORKING = """
     demo init validate schema trust adopt plan apply status logs history health check ctl export explain help
     restore-keys member-replace maintain-fix-space maintain-space maintain-defrag maintain-move-leader maintain-verify
-    maintain-repair certs-list certs-issue certs-csr certs-forget backup-now backup-list backup-verify backup-prune
-    backup-drill backup-pki backup-log
-    backup-compact archive-list archive-delete
+    maintain-repair certs-list certs-issue certs-csr certs-own-ca certs-forget backup-now backup-list backup-verify
+    backup-prune backup-drill backup-pki backup-log backup-compact archive-list archive-delete
 """
 # Why a verb waits, by verb. The steps of `plan`, `apply` and `member replace` decide for each host.
 VERBS: Mapping[str, str] = {
@@ -107,7 +103,7 @@ def _name_of(verb: str) -> str:
 
 def refuse_step_of_waiting(step: Step, observed: Observed) -> tuple[Refused, ...]:
     """Refuse a step that changes a host that waits for its take-over."""
-    if isinstance(step, ALLOWED):
+    if isinstance(step, ALLOWED) or _repairs_taken(step, observed):
         return ()
     if isinstance(step, RemoveMember) and _may_wait(step.host, observed):
         return (_refuse_removal(step.host),)
@@ -122,6 +118,18 @@ def refuse_step_of_waiting(step: Step, observed: Observed) -> tuple[Refused, ...
         for name in touched
         if name in observed.adopted
     )
+
+
+def _repairs_taken(step: Step, observed: Observed) -> bool:
+    """Return whether a step is of a host that is taken over, and concerns certificates.
+
+    Its certificates are those of etcdup, and no other difference of such a host is planned (members/waiting.py). With
+    a bad one, its member serves no client. So no other host could be taken over, and the member not be given back.
+    """
+    if not isinstance(step, InstallFiles | ProveFiles):
+        return False
+    seen = observed.reachable().get(step.host)
+    return seen is not None and seen.is_taken
 
 
 def _hint_of(name: str, observed: Observed) -> str:

@@ -9,6 +9,7 @@ from etcdup.core.audit.members import members_findings
 from etcdup.core.audit.process_settings import number_of
 from etcdup.core.audit.revocation import revocation_findings
 from etcdup.core.audit.settings import settings_findings
+from etcdup.core.certs.inventory import Link
 from etcdup.core.observed.model import Observed
 from etcdup.core.spec.model import Spec
 from etcdup.core.verdict.member_causes import CHECK_TESTS
@@ -51,6 +52,10 @@ _ECHOES = {
     "pki-of-other-cluster": ("certificate-file-missing", *_OF_PKI),
     "pki-outdated": _OF_PKI,
     "host-of-other-member": ("setup-refused", *_OF_PKI),
+    "marker-missing": ("setup-refused", "etcd-not-by-etcdup", "links-not-tried", *_OF_STOPPED),
+    "ca-changed-on-host": _OF_PKI,
+    "programs-missing": ("links-not-tried",),
+    "start-prevented": _OF_STOPPED,
     "data-elsewhere": ("data-disk-small", "log-disk-small"),
     "member-silent": _OF_STOPPED,
     "etcd-fails": _OF_STOPPED,
@@ -202,7 +207,7 @@ def _link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             why = "etcdup does not know whether this connection works."
             fix = as_sentence(link.untried)
             yield Finding("untried", link.source, what, why, fix, (19, 95), code="links-not-tried")
-        elif link.why:
+        elif link.why and not _is_port_closed(spec, evidence, link):
             yield Finding(
                 "wrong",
                 link.source,
@@ -215,6 +220,19 @@ def _link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     yield from _untried_link_findings(spec, evidence)
     yield from _timing_findings(spec, evidence)
     yield from _unequal_setting_findings(evidence)
+
+
+def _is_port_closed(spec: Spec, evidence: Evidence, link: Link) -> bool:
+    """Return whether the hosts have no TCP connection to that port, which has a finding of its own (rule 95)."""
+    inspection = evidence.inspections.get(link.source)
+    target = next((host for host in spec.hosts if host.name == link.target), None)
+    if inspection is None or target is None:
+        return False
+    port = spec.client_port(target) if link.port == "client" else spec.peer_port(target)
+    return any(
+        (each.target, each.port, each.answered) == (link.target, port, False)
+        for each in inspection.port_probes
+    )
 
 
 def _timing_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 from etcdup.core.audit.findings import Disk, Evidence, Finding, HostInspection
 from etcdup.core.audit.process_settings import number_of
+from etcdup.core.host.path_faults import LOST_AT_REBOOT
 from etcdup.core.members.space import LITTLE_FREE, MUCH_IN_USE, NEARLY_FULL, is_fragmented, reclaimable
-from etcdup.core.observed.model import HostSeen, MemberSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import MemberSeen
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.units import show_size
 
-_LOST_AT_REBOOT = ("tmpfs", "ramfs")
 # Names of file systems as df reports them, and as stat reports them.
 _UNFIT = (
     "nfs",
@@ -82,7 +83,7 @@ def _filesystem_findings(host: str, disk: Disk) -> Iterator[Finding]:
     if disk.mount:
         what += f" ({disk.source}, mounted at {disk.mount})"
     what += "."
-    if disk.filesystem in _LOST_AT_REBOOT:
+    if disk.filesystem in LOST_AT_REBOOT:
         yield Finding(
             "wrong",
             host,

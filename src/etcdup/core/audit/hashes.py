@@ -22,6 +22,11 @@ def by_compaction(hashes: Sequence[MemberHash]) -> Mapping[int, Mapping[int, Seq
     return found
 
 
+def compaction_text(each: MemberHash) -> str:
+    """Return at which revision the member was compacted. etcd reports 0 or -1 before the first compaction."""
+    return f"compacted at {each.compacted}" if each.compacted > 0 else "not yet compacted"
+
+
 def outcome_of(hashes: Sequence[MemberHash]) -> Outcome:
     """Return whether the data is the same. Two hashes of one compaction that differ are enough for `different`."""
     if differing_groups(hashes):

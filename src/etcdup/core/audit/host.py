@@ -13,7 +13,8 @@ from etcdup.core.host.content import CertContent
 from etcdup.core.host.drift import file_changes
 from etcdup.core.host.files import desired_files
 from etcdup.core.members.bootstrap import refuse_join
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec, is_ip
 
@@ -182,7 +183,8 @@ def _inspection_findings(host: HostSpec, seen: HostSeen, inspection: HostInspect
             host.name,
             "Swap is on.",
             why,
-            "Run `swapoff -a`, and remove the swap entry from /etc/fstab.",
+            "Remove the swap entry from /etc/fstab. If `free` shows more available memory than used swap, run "
+            "`swapoff -a`.",
             (93,),
             code="swap-on",
         )

@@ -242,4 +242,4 @@ def _advisory_fix(fault: Advisory, version: Version) -> str:
     newest = newest_patch(version)
     if fault.affects(newest):
         return as_sentence(fault.remedy)
-    return f"Set `version: {newest}` in cluster.yaml, then run `etcdup apply` ({fault.remedy})."
+    return f"Set `version: {newest}` in cluster.yaml, then run `etcdup apply` (fixed in {fault.fixes})."

@@ -6,7 +6,8 @@ from etcdup.core.audit.findings import Finding, as_sentence
 from etcdup.core.host.files import desired_settings
 from etcdup.core.host.outside_settings import outside_notes
 from etcdup.core.host.programs import other_missing_programs
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 

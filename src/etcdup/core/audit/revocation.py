@@ -9,7 +9,8 @@ from etcdup.core.host.drift import crl_changes
 from etcdup.core.host.files import crl_kinds
 from etcdup.core.host.settings import CRL_VARIABLES
 from etcdup.core.members.member_list import member_list, stray_members
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 

@@ -5,7 +5,7 @@ The settings are those of the process. A file on the host may be newer than the 
 
 from collections.abc import Iterator, Mapping
 
-from etcdup.core.audit.findings import FileRights, Finding, HostInspection
+from etcdup.core.audit.findings import FileRights, Finding, HostInspection, as_sentence
 from etcdup.core.audit.process_settings import is_on, urls_of
 
 _ANYONE = "Each program that reaches the port can read and write all keys."
@@ -15,6 +15,13 @@ _PLAIN_PEERS = "Members send all data to each other as plain text."
 _UNVERIFIED = "etcd makes its own certificate, which no client or peer can verify."
 _APPLY = "`etcdup apply` does this on a cluster that etcdup set up."
 _ROLL = "restart one member after the other. " + _APPLY
+# A member that requires a certificate rejects clients and peers that have none.
+_FIRST = "First give all clients and peers a certificate. Then "
+# After a restart with https, the other members still connect with http (rule 22).
+SECOND_PORT = (
+    "change one member after the other to https by a second port: `From plain http to https between members` in "
+    "docs/guides/adopt.md has the commands"
+)
 
 # Code, CIS control, flag that must be set, what it is, why it matters.
 _NEEDED = (
@@ -86,7 +93,7 @@ def _tls_findings(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
                 host,
                 f"etcd runs without {what} ({flag}).",
                 why,
-                f"Set {flag} and {_ROLL}",
+                as_sentence(SECOND_PORT) if code == "peer-tls-missing" else f"{_FIRST}set {flag} and {_ROLL}",
                 (84,),
                 cis,
                 code=code,
@@ -98,7 +105,7 @@ def _tls_findings(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
                 host,
                 f"etcd runs without {flag}.",
                 why,
-                f"Set {flag}=true and {_ROLL}",
+                f"{_FIRST}set {flag}=true and {_ROLL}",
                 (rule,),
                 cis,
                 code=code,
@@ -110,7 +117,7 @@ def _tls_findings(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
                 host,
                 f"etcd runs with {flag}.",
                 why,
-                f"Remove {flag} and {_ROLL}",
+                f"{_FIRST}remove {flag} and {_ROLL}" if "tls" in flag else f"Remove {flag} and {_ROLL}",
                 (rule,),
                 cis,
                 code=code,
@@ -137,7 +144,9 @@ def _listen_findings(host: str, settings: Mapping[str, str]) -> Iterator[Finding
                     f"etcd serves plain http on {url.removeprefix('http://')}.",
                     "A program that reaches the port needs no certificate. "
                     "A container in the network of the host can reach it.",
-                    f"Write https:// in {flag} and {_ROLL}",
+                    as_sentence(SECOND_PORT)
+                    if "peer" in flag
+                    else f"{_FIRST}write https:// in {flag} and {_ROLL}",
                     (rule,),
                     code=code,
                 )

@@ -60,6 +60,11 @@ class Times:
         index = bisect_right(self.times, at)
         return (self.revisions[index - 1], self.times[index - 1]) if index else None
 
+    def next_after(self, revision: int) -> tuple[int, datetime] | None:
+        """Return the oldest later revision whose time is known, and this time."""
+        index = bisect_right(self.revisions, revision)
+        return (self.revisions[index], self.times[index]) if index < len(self.times) else None
+
     def first_from(self, at: datetime) -> int | None:
         """Return the oldest revision whose time is known and not before `at`."""
         index = bisect_left(self.times, at)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from etcdup.core.etcd.leases import LeaseUse
 from etcdup.core.members.member_list import name_of
-from etcdup.core.observed.model import ListedMember
+from etcdup.core.observed.member import ListedMember
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from etcdup.core.certs.required import desired_certs, why_due
 from etcdup.core.host.clocks import BACKDATED, host_clocks, refuse_clocks
 from etcdup.core.host.files import ca_digest
 from etcdup.core.members.quorum import healthy, refuse_corrupt_alarm
-from etcdup.core.observed.model import CertSeen, HostSeen, Observed, PkiSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import CertSeen, PkiSeen
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
@@ -25,7 +27,8 @@ RotationStage = Literal["trust", "sign", "drop", "keep"]
 TRUST_VARIABLE = "ETCDUP_TRUST"
 
 PROVIDED_CA_HINT = (
-    "put the old CA and the new CA into the file of `tls.ca`, keep the old certificates, and run `etcdup apply`. "
+    "for a CA of etcdup, run `etcdup certs own-ca DIR`. For another CA of your own, put the old CA and the new CA into "
+    "the file of `tls.ca`, keep the old certificates, and run `etcdup apply`. "
     "Then put the new certificates into their files and run it. "
     "Then put only the new CA into the file of `tls.ca` and run it"
 )
@@ -44,6 +47,41 @@ def rotation_stage(pki: PkiSeen) -> RotationStage | None:
         return None
     signs = pki.ca is not None and pki.ca.key == pki.successor.key
     return "sign" if signs else "trust"
+
+
+def awaits_own_ca(pki: PkiSeen) -> bool:
+    """Return whether the members have provided certificates, and the CA that replaces theirs does not sign yet."""
+    return pki.is_from_provided and rotation_stage(pki) == "trust"
+
+
+def refuse_own_ca_of_waiting(observed: Observed) -> tuple[Refused, ...]:
+    """Refuse to replace the provided CA of hosts that wait for their take-over: another tool has their files."""
+    if not observed.pki.is_from_provided or not observed.adopted:
+        return ()
+    return (
+        Refused(
+            f"{', '.join(observed.adopted)}: the CA cannot be replaced before the take-over",
+            hint="write the previous section `tls` back into cluster.yaml, and run `etcdup adopt --take-over` first",
+            rules=(15,),
+        ),
+    )
+
+
+def refuse_unsigned(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Refuse new hosts while no CA can sign their certificates: the old one is provided, the new one is not trusted."""
+    if not awaits_own_ca(observed.pki):
+        return ()
+    roles = {wanted.role for wanted in desired_certs(spec)} - observed.pki.certs.keys()
+    names = [host.name for host in spec.hosts if roles & {f"server/{host.name}", f"peer/{host.name}"}]
+    return tuple(
+        Refused(
+            f"{name} has no certificate in {spec.tls.dir}, and the new CA there does not sign yet",
+            hint=f"take {name} out of cluster.yaml until `etcdup certs rotate-ca --consumers-have ca` is complete",
+            host=name,
+            rules=(15,),
+        )
+        for name in names
+    )
 
 
 def consumers_of_old_ca(pki: PkiSeen) -> tuple[str, ...]:
@@ -263,4 +301,10 @@ def pki_after_stage(stage: RotationStage, pki: PkiSeen) -> PkiSeen:
         assert pki.successor is not None, "the phase `trust` has created it"
         return replace(pki, ca=pki.successor)
     trusted: tuple[CertSeen, ...] = pki.trusted if stage == "trust" else (authority,)
-    return replace(pki, trust=unwritten, trusted=trusted, past=pki.past | set(pki.trust.values()))
+    return replace(
+        pki,
+        trust=unwritten,
+        trusted=trusted,
+        past=pki.past | set(pki.trust.values()),
+        is_from_provided=pki.is_from_provided and stage != "drop",
+    )

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from etcdup.core.certs.ca_rotation import has_past_ca_file, hosts_dropping_old_ca
-from etcdup.core.observed.model import Client, Observed
+from etcdup.core.observed.connections import Client
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import MoveClients
 from etcdup.core.plan.plan import Refused
-from etcdup.core.plan.steps import MoveClients
 from etcdup.core.spec.model import Spec
 
 # A rejected gRPC client tries again after 144 s at the latest: its backoff ends at 120 s, plus up to a fifth. A client

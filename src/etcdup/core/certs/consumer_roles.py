@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from etcdup.core.certs.required import why_ageing
-from etcdup.core.observed.model import CertSeen, Observed, PkiSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import CertSeen, PkiSeen
 
 CLIENT, KUBE_APISERVER = "client", "kube-apiserver"
 

@@ -8,7 +8,9 @@ What a host reports counts for that host only. So one host that has an unknown c
 another host with the same change, or a certificate of the host that our CA signed after the certificate in this copy.
 """
 
-from etcdup.core.observed.model import CertSeen, HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import CertSeen, PkiSeen
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
 
@@ -21,7 +23,13 @@ def unknown_changes(observed: Observed) -> dict[str, str]:
         name: seen.pki_change
         for name, seen in sorted(observed.reachable().items())
         if seen.pki_change and seen.marker is not None and seen.pki_change not in observed.pki.changes
+        if not _has_provided_ca(seen, observed.pki)
     }
+
+
+def _has_provided_ca(seen: HostSeen, pki: PkiSeen) -> bool:
+    """Return whether a host has the provided CA that this PKI replaces: its change is of a PKI before that one."""
+    return pki.is_from_provided and any(file.sha256 in pki.past for file in seen.files.values())
 
 
 def refuse_stale_pki(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
@@ -35,9 +43,9 @@ def refuse_stale_pki(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     return (
         Refused(
             f"{folder} is an older copy of the PKI directory: {evidence}",
-            hint=f"move {folder} to another directory. Copy {folder} from the machine that changed the cluster last, "
-            "then run the same command again. If "
-            "no newer copy exists any more, run `etcdup certs renew --this-copy`, which makes this copy the newest one",
+            hint=f"if the machine that changed the cluster last has a newer copy, move {folder} to another directory, "
+            f"copy {folder} from that machine, and run the same command again. If no newer copy exists, leave {folder} "
+            "in place, and run `etcdup certs renew --this-copy`, which makes this copy the newest one",
             rules=(20,),
         ),
     )
@@ -56,8 +64,8 @@ def _newer_leaves(observed: Observed) -> str:
     for name, leaf in sorted(observed.other_leaves.items()):
         seen, ours = observed.reachable().get(name), observed.pki.certs.get(f"server/{name}")
         if seen is not None and _is_newer(leaf, ours, seen, observed):
-            than = f"of {ours.not_before:%Y-%m-%d %H:%M} UTC" if ours else "no certificate"
-            return f"{name} has a certificate of {leaf.not_before:%Y-%m-%d %H:%M} UTC, this copy has {than} for {name}"
+            than = f"one of {ours.not_before:%Y-%m-%d %H:%M} UTC" if ours else "none"
+            return f"{name} has a certificate of {leaf.not_before:%Y-%m-%d %H:%M} UTC, and this copy has {than} for it"
     return ""
 
 

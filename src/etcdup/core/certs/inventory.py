@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from etcdup.core.certs.required import crl_ageing
-from etcdup.core.observed.model import CertSeen, CrlSeen
+from etcdup.core.observed.pki import CertSeen, CrlSeen
 from etcdup.core.spec.model import Spec
 
 # For a CA, and for provided certificates, which etcdup does not renew (rule 17).

@@ -3,13 +3,16 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from etcdup.core.certs.ca_rotation import awaits_own_ca
 from etcdup.core.certs.required import desired_certs, why_crl_due
 from etcdup.core.certs.required import why_due as due_certificate
 from etcdup.core.host.clocks import BACKDATED, host_clocks, refuse_clocks
-from etcdup.core.observed.model import Observed, PkiSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import PkiSeen
+from etcdup.core.plan.certificate_steps import IssueCertificates, RotateAuthority
+from etcdup.core.plan.host_steps import InstallFiles
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import InstallFiles, IssueCertificates, RotateAuthority
 from etcdup.core.spec.model import Spec
 
 # The role of the revocation list in IssueCertificates. One list is for clients and for peers.
@@ -19,11 +22,14 @@ CRL_ROLE = "crl"
 def certificate_steps(spec: Spec, observed: Observed, taken: Collection[str] = ()) -> list[Step]:
     """Return the step that issues missing and due certificates, the revocation list, and the CA if there is none.
 
-    A host that waits for its take-over gets its certificates then: it is one of `taken`.
+    A host that waits for its take-over gets its certificates then: it is one of `taken`. While hosts wait, one that
+    cannot be reached may wait too.
     """
-    if spec.tls.mode != "managed":
+    if spec.tls.mode != "managed" or awaits_own_ca(observed.pki):
         return []
     pki, waiting = observed.pki, set(observed.adopted).difference(taken)
+    if observed.adopted:
+        waiting |= observed.unreachable().keys()
     why = {
         wanted.role: reason
         for wanted in desired_certs(spec)

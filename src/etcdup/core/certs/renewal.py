@@ -21,11 +21,13 @@ from etcdup.core.members.quorum import start_step
 from etcdup.core.members.ready_hosts import only_on_ready_hosts
 from etcdup.core.members.superseded import superseded_hosts
 from etcdup.core.members.unproved import prove_steps
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import is_stopped
+from etcdup.core.plan.certificate_steps import IssueCertificates
+from etcdup.core.plan.host_steps import InstallFiles
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import InstallFiles, IssueCertificates
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 

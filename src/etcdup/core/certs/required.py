@@ -7,7 +7,7 @@ One CA signs for clients and peers. All peer certificates have the same common n
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from etcdup.core.observed.model import CertSeen, CrlSeen, PkiSeen
+from etcdup.core.observed.pki import CertSeen, CrlSeen, PkiSeen
 from etcdup.core.spec.address import is_any_address
 from etcdup.core.spec.model import HostSpec, Spec, is_ip
 from etcdup.core.spec.names import peer_common_name
@@ -110,6 +110,8 @@ def why_crl_due(pki: PkiSeen, now: datetime) -> str | None:
     crl = pki.crls.get("crl")
     if pki.ca is None:
         return "there is no CA yet"
+    if crl is None and pki.is_from_provided:
+        return None
     if crl is None:
         return "it does not exist yet"
     if crl.issuer_key != pki.ca.key:

@@ -20,10 +20,12 @@ from etcdup.core.certs.required import desired_certs
 from etcdup.core.host.settings import CRL_VARIABLES
 from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.membership_guards import refuse_revoke_former
-from etcdup.core.observed.model import CertSeen, Observed, PkiSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import CertSeen, PkiSeen
+from etcdup.core.plan.certificate_steps import RevokeCertificates
+from etcdup.core.plan.host_steps import InstallFiles
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import FileChange, Step
-from etcdup.core.plan.steps import InstallFiles, RevokeCertificates
 from etcdup.core.spec.layout import MEMBER_CERTS, layout_of
 from etcdup.core.spec.model import Spec
 
@@ -122,12 +124,22 @@ def unrevoked_notes(spec: Spec, observed: Observed) -> tuple[str, ...]:
 
 
 def restored_notes(spec: Spec, observed: Observed) -> tuple[str, ...]:
-    """Return a note if a restore leaves certificates of members to revoke that the restored cluster does not have."""
+    """Return a note if a restore leaves certificates of members to revoke that the cluster does not have after it."""
+    if _why_later(observed):
+        return unrevoked_notes(spec, observed)
     names = ", ".join(owners_of(retired_certs(spec, observed)))
-    note = (
-        f"the restored members accept the certificates of {names} until the next `etcdup apply` revokes them"
-    )
+    note = f"the members accept the certificates of {names} until you run `etcdup apply`, which revokes them"
     return (note,) if names else ()
+
+
+def restored_lines(spec: Spec, observed: Observed) -> tuple[str, ...]:
+    """Return what an operator has to do about these certificates after a restore, as sentences."""
+    names = ", ".join(owners_of(retired_certs(spec, observed)))
+    if not names or _why_later(observed):
+        return ()
+    return (
+        f"Run `etcdup apply` next: it revokes the certificates of {names}. No host of the cluster uses them.",
+    )
 
 
 def _why_later(observed: Observed) -> str:
@@ -147,7 +159,7 @@ def revoke_retired_hint(names: Iterable[str], observed: Observed) -> str:
 def revoke_hint(names: Iterable[str]) -> str:
     """Return how to revoke the certificates of these members later."""
     commands = " and ".join(f"`etcdup certs revoke {name}`" for name in names)
-    return f"run {commands} with the CA key and its passphrase"
+    return f"run {commands} on a machine that has the CA key. $ETCDUP_CA_PASSPHRASE is its passphrase, if it has one"
 
 
 def with_archived_member(pki: PkiSeen, name: str) -> PkiSeen:
@@ -332,7 +344,8 @@ def refuse_installed(spec: Spec, observed: Observed, serials: Collection[str]) -
 def _refuse_unreachable(name: str) -> Refused:
     return Refused(
         f"{name} cannot be reached, so its member would have no other certificate",
-        hint=f"make {name} reachable. If the machine is lost, run `etcdup member replace {name}`",
+        hint=f"make {name} reachable. If the machine is lost, run `etcdup member replace {name} --address ADDRESS`, "
+        "with the address of a new machine",
         host=name,
         rules=(31,),
     )

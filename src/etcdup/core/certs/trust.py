@@ -3,7 +3,9 @@
 from etcdup.core.certs.ca_rotation import PROVIDED_CA_HINT, runs_with_other_ca
 from etcdup.core.host.content import CaContent, CertContent
 from etcdup.core.host.files import pki_files
-from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import PkiSeen
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
@@ -18,6 +20,8 @@ def refuse_other_ca(spec: Spec, seen: HostSeen, observed: Observed) -> tuple[Ref
         return ()
     if on_host.sha256 == ours or on_host.sha256 in observed.pki.past:
         return ()
+    if changed := refuse_changed_ca(spec, seen, observed):
+        return changed
     message = (
         f"{seen.host} trusts a CA that is not in {spec.tls.dir}: the directory is of another cluster, or an older copy"
         if ours
@@ -38,6 +42,45 @@ def refuse_other_ca(spec: Spec, seen: HostSeen, observed: Observed) -> tuple[Ref
         Refused(
             message,
             hint=hint,
+            host=seen.host,
+            rules=(15, 20),
+        ),
+    )
+
+
+def refuse_changed_ca(spec: Spec, seen: HostSeen, observed: Observed) -> tuple[Refused, ...]:
+    """Refuse a host whose CA file was changed there: the PKI has its last change, and another host has the same CA.
+
+    A newer PKI would have made a change that this one does not have.
+    """
+    pki, path = observed.pki, layout_of(spec, spec.host(seen.host)).ca()
+    known = {pki.trust.get("ca"), *pki.past} - {None}
+    file = seen.files.get(path)
+    if (
+        spec.tls.mode != "managed"
+        or file is None
+        or file.sha256 in known
+        or seen.pki_change not in pki.changes
+    ):
+        return ()
+    reached = observed.reachable()
+    others = [
+        host.name
+        for host in spec.hosts
+        if (each := reached.get(host.name))
+        and each.is_marked(spec.name)
+        and each.pki_change in pki.changes
+        and (same := each.files.get(layout_of(spec, host).ca()))
+        and same.sha256 in known
+    ]
+    if not others:
+        return ()
+    return (
+        Refused(
+            f"{seen.host}: {path} was changed there: {', '.join(others)} trust{'s' * (len(others) == 1)} the CA in "
+            f"{spec.tls.dir}, and {seen.host} another one",
+            hint=f"run `mv {path} {path}.changed` on {seen.host}, then `etcdup apply`, which writes the file again. If "
+            f"etcd was restarted with the changed file, then run `systemctl restart etcd` on {seen.host}",
             host=seen.host,
             rules=(15, 20),
         ),

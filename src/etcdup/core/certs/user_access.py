@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from etcdup.core.certs.consumer_roles import KUBE_APISERVER, consumers, is_gateway_role, likely_role
-from etcdup.core.observed.model import PkiSeen
+from etcdup.core.observed.pki import PkiSeen
 from etcdup.core.spec.model import Spec
 
 # The roles of users of etcd by name; None if there is no such user.

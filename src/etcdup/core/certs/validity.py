@@ -1,6 +1,7 @@
 """Whether certificates are valid now, and what the operator does about those that are not."""
 
-from etcdup.core.observed.model import CertSeen, Observed
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import CertSeen
 from etcdup.core.spec.model import Spec
 
 

@@ -70,10 +70,15 @@ class Advisory:
 
     @property
     def remedy(self) -> str:
-        """Return which version to use instead."""
+        """Return which version to use instead, as an instruction."""
         if not self.fixed_in:
             return f"use {NEWEST[max(NEWEST)]}, or another version of a supported minor"
-        return f"fixed in {', '.join(map(str, self.fixed_in))}; see {self.source}"
+        return f"use a version with the fix: {self.fixes}"
+
+    @property
+    def fixes(self) -> str:
+        """Return the versions that have the fix, and the source."""
+        return f"{', '.join(map(str, self.fixed_in))}; see {self.source}"
 
 
 _3_5, _3_7 = (3, 5), (3, 7)

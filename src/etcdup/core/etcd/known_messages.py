@@ -34,7 +34,7 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
         "bind: address already in use",
         Meaning(
             "another process uses a port that etcd needs",
-            "find it with `ss -tlnp` on the host and stop it",
+            "find it with `ss -tlnp` on the host. If it is another etcd, find out who needs it before you stop it",
         ),
     ),
     (
@@ -99,6 +99,20 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
             "the data directory has no data of a member",
             "check with `findmnt` that the data disk is mounted. If the disk is dead, mount a new empty disk there, "
             "then run `etcdup member replace HOST`",
+        ),
+    ),
+    (
+        "etcd.conf is empty or incomplete",
+        Meaning(
+            "its etcd.conf has no settings, or not all of them",
+            "run `etcdup apply`, which writes the file again and starts the member",
+        ),
+    ),
+    (
+        "Failed to load environment files",
+        Meaning(
+            "its etcd.conf is missing, or systemd cannot read it",
+            "run `etcdup apply`, which writes the file again and starts the member",
         ),
     ),
     (
@@ -240,7 +254,7 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
         "permission denied",
         Meaning(
             "it has no permission to read or write one of its files",
-            "run `etcdup apply`: it corrects owners and modes",
+            "run `etcdup plan`: it shows the file. `etcdup apply` corrects the owners and modes of what etcdup made",
         ),
     ),
     (

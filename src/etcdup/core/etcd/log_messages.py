@@ -11,24 +11,30 @@ ROUTINE_WARNINGS = (
     "simple token is not cryptographically signed",
     "Running http and grpc server on single port",
 )
+# What a process writes because it ends: the reason is in another line.
+_ENDING = ("use of closed network connection",)
 
 _SYSTEMD = re.compile(r"etcd\.service: |(Starting|Started|Stopping|Stopped|Failed to start) etcd\.service")
 _STACK = re.compile(r"\s|goroutine \d+ \[|created by |[\w./]+[\w.*()/]*\(.*\)$")
 _LINE_LIMIT = 500
 
 
-def explain_starts(starts: Sequence[Sequence[str]]) -> tuple[list[str], str]:
-    """Return why a member does not stay up, as lines to show, and a hint. Both are empty if the log has no reason.
+def explain_starts(starts: Sequence[Sequence[str]], host: str = "HOST") -> tuple[list[str], str]:
+    """Return why the member on `host` does not stay up, as lines to show, and a hint.
 
-    `starts` has the lines of each start, the newest last. A start that has just begun has no reason yet, so the newest
-    start that has one counts.
+    Both are empty if the log has no reason. `starts` has the lines of each start, the newest last. A start that has
+    just begun has no reason yet, so the newest start that has one counts.
     """
     for lines in reversed(starts):
         if known := explain_log(lines):
-            return [f"{known[0].problem}: {known[1]}"], known[0].hint
+            return [f"{known[0].problem}: {known[1]}"], _of_host(known[0].hint, host)
         if failures := telling_lines(lines, levels=_FAILURES):
             return failures, ""
     return next(filter(None, map(telling_lines, reversed(starts))), []), ""
+
+
+def _of_host(hint: str, host: str) -> str:
+    return hint.replace(" HOST`", f" {host}`")
 
 
 def damage_of(starts: Sequence[Sequence[str]], peers: int) -> str:
@@ -82,7 +88,7 @@ def telling_lines(lines: Sequence[str], count: int = 3, levels: Sequence[str] = 
 def _is_uninformative(line: str) -> bool:
     """Return True for warnings of every start, systemd's messages of starts and stops, and the stack of a panic."""
     if json_object(line):
-        return any(text in line for text in ROUTINE_WARNINGS)
+        return any(text in line for text in (*ROUTINE_WARNINGS, *_ENDING))
     return not line.strip() or _SYSTEMD.match(line) is not None or _STACK.match(line) is not None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from etcdup.core.observed.model import HostSeen
+from etcdup.core.observed.host import HostSeen
 
 ARCHIVES_TIMEOUT_S = 60.0
 # The ctime of a directory is the time at which it was renamed or made.

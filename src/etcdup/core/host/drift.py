@@ -1,16 +1,17 @@
 """Drift: the differences between one host and what cluster.yaml requires, as steps."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Literal
 
-from etcdup.core.host.content import CertContent, CrlContent, TextContent
+from etcdup.core.host.content import CrlContent, TextContent
 from etcdup.core.host.files import (
     DesiredFile,
     desired_files,
     desired_settings,
+    handshake_files,
     pki_files,
     start_file,
 )
@@ -18,11 +19,18 @@ from etcdup.core.host.folders import rights_label, wrong_folders
 from etcdup.core.host.outside_settings import outside_variables
 from etcdup.core.host.settings import ALLOWED_NAME, SETTINGS_VARIABLE, changed_variables
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
-from etcdup.core.observed.model import ADOPTED_TOKEN, FileSeen, HostSeen, Marker, Observed, PkiSeen
+from etcdup.core.observed.directory import FileSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.marker import ADOPTED_TOKEN, Marker
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import PkiSeen
+from etcdup.core.plan.host_steps import EnableUnit, InstallBinaries, InstallFiles, PrepareHost, SwitchBinaries
 from etcdup.core.plan.step import FileChange, Step
-from etcdup.core.plan.steps import EnableUnit, InstallBinaries, InstallFiles, PrepareHost, SwitchBinaries
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
+
+# Up to this number of missing settings, each has its name in a plan.
+_FEW = 5
 
 
 def host_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str, observed: Observed) -> list[Step]:
@@ -97,8 +105,7 @@ def leaf_steps(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> list
     """
     if not seen.unit.is_running:
         return []
-    desired = pki_files(host, layout_of(spec, host), pki)
-    leaves = (file for file in desired if isinstance(file.content, CertContent | CrlContent))
+    leaves = handshake_files(host, layout_of(spec, host), pki)
     changes = tuple(change for change in file_changes(leaves, seen) if not change.diff)
     if not changes:
         return []
@@ -206,13 +213,22 @@ def restart_reasons(spec: Spec, host: HostSpec, seen: HostSeen, token: str, pki:
     required = _required_of_process(
         desired_settings(spec, host, layout, token, pki).variables(), running, token
     )
-    if (changed := changed_variables(required, running)) and not outside_variables(required, running):
-        reasons.append("etcd runs with different settings: " + ", ".join(changed))
+    changed = () if outside_variables(required, running) else changed_variables(required, running)
+    if changed and not any("UnsetEnvironment" in each.options for each in seen.drop_ins):
+        reasons.append(_changed_settings(changed, running, layout))
     start = start_file(spec, host, layout).content
     assert isinstance(start, TextContent)
     if unit.environment.get(UNIT_VARIABLE) != unit_digest(start.text):
         reasons.append("etcd was started with an older unit file")
     return tuple(reasons)
+
+
+def _changed_settings(changed: Collection[str], running: Mapping[str, str], layout: Layout) -> str:
+    """Return how the settings of the process differ. Many that are missing have one cause: the file was cut."""
+    missing = sum(name not in running for name in changed)
+    if missing > _FEW:
+        return f"etcd was started when {layout.conf} was incomplete: {missing} settings are missing"
+    return "etcd runs with different settings: " + ", ".join(changed)
 
 
 def _required_of_process(required: dict[str, str], running: dict[str, str], token: str) -> dict[str, str]:

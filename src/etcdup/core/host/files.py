@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from etcdup.core.host.content import CaContent, CertContent, Content, CrlContent, TextContent
 from etcdup.core.host.settings import CRL_VARIABLES, Settings, settings_of, show_settings
 from etcdup.core.host.unit import start_script, unit_text
-from etcdup.core.observed.model import PkiSeen
+from etcdup.core.observed.pki import PkiSeen
 from etcdup.core.spec.layout import MEMBER_CERTS, Layout
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.names import peer_common_name
@@ -58,9 +58,15 @@ def pki_files(host: HostSpec, layout: Layout, pki: PkiSeen) -> tuple[DesiredFile
     return (*_ca_files(layout, pki), *_crl_files(layout, pki), *_cert_files(host, layout, pki))
 
 
+def handshake_files(host: HostSpec, layout: Layout, pki: PkiSeen) -> tuple[DesiredFile, ...]:
+    """Return the files that etcd reads for each handshake: certificates, keys and revocation lists."""
+    return (*_crl_files(layout, pki), *_cert_files(host, layout, pki))
+
+
 def desired_settings(spec: Spec, host: HostSpec, layout: Layout, token: str, pki: PkiSeen) -> Settings:
     """Return the `ETCD_*` variables of a member, as etcd.conf and the running process must have them."""
-    allowed = peer_common_name(spec) if pki.mode == "managed" and pki.with_peer_names else None
+    with_names = pki.mode == "managed" and pki.with_peer_names and not pki.is_from_provided
+    allowed = peer_common_name(spec) if with_names else None
     return settings_of(
         spec, host, layout, token, peer_common_name=allowed, trust=ca_digest(pki), crls=crl_kinds(pki)
     )
@@ -74,8 +80,11 @@ def ca_digest(pki: PkiSeen) -> str:
 
 
 def crl_kinds(pki: PkiSeen) -> tuple[str, ...]:
-    """Return the kinds of revocation lists that members have. For provided certificates the operator decides."""
-    return tuple(CRL_VARIABLES) if pki.mode == "managed" else tuple(pki.crls)
+    """Return the kinds of revocation lists that members have. For provided certificates the operator decides.
+
+    Members need a restart for their first list. A rotation from a provided CA restarts them in its last phase.
+    """
+    return tuple(CRL_VARIABLES) if pki.mode == "managed" and not pki.is_from_provided else tuple(pki.crls)
 
 
 def _ca_files(layout: Layout, pki: PkiSeen) -> tuple[DesiredFile, ...]:

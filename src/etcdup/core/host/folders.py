@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from etcdup.core.host.host_case import HostCase
-from etcdup.core.observed.model import FolderSeen, HostSeen
+from etcdup.core.observed.directory import FolderSeen
+from etcdup.core.observed.host import HostSeen
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.layout import Layout
 
@@ -24,8 +25,8 @@ def own_rights(layout: Layout) -> dict[str, Rights]:
 
 
 def observed_folders(layout: Layout) -> tuple[str, ...]:
-    """Return the directories whose rights the probe reads."""
-    return tuple(dict.fromkeys((*_parents(layout), *own_rights(layout))))
+    """Return the paths whose rights the probe reads."""
+    return tuple(dict.fromkeys((*_parents(layout), *own_rights(layout), *_data_paths(layout))))
 
 
 def rights_label(path: str) -> str:
@@ -39,6 +40,17 @@ def wrong_folders(seen: HostSeen, layout: Layout) -> tuple[str, ...]:
         return ()
     wrong = (seen.folders.get(path) for path in own_rights(layout))
     return tuple(each.path for each in wrong if each and (not _can_enter(each) or is_open_to_others(each)))
+
+
+def foreign_folder_notes(seen: HostSeen, layout: Layout) -> Iterator[str]:
+    """Yield the directories on a host without a marker whose rights change: etcdup did not make them."""
+    rights = own_rights(layout)
+    for path in wrong_folders(seen, layout):
+        now, (mode, owner) = seen.folders[path], rights[path]
+        yield (
+            f"{seen.host}: {path} was not made by etcdup, and its mode and owner change from {now.mode:04o} "
+            f"{now.owner} to {mode:04o} {owner}"
+        )
 
 
 def refuse_closed_folders(case: HostCase) -> Iterator[Refused]:
@@ -64,6 +76,34 @@ def refuse_closed_folders(case: HostCase) -> Iterator[Refused]:
         message = f"{case.name}: {wal.path} belongs to {wal.owner}, and etcd must be able to write it"
         hint = f"run `chown -R etcd:etcd {wal.path}` on {case.name} if it has the log of this member"
         yield Refused(message, hint=hint, host=case.name)
+
+
+def refuse_foreign_data_rights(case: HostCase) -> Iterator[Refused]:
+    """Refuse to start a member on data that user etcd cannot write, for example after a copy by root.
+
+    etcdup does not change it: root must not act in a directory that another user can write.
+    """
+    seen, layout = case.seen, case.layout
+    if layout.supervisor == "process" or seen.is_adopted or not (seen.has_member and seen.etcd_user):
+        return
+    for path in _data_paths(layout):
+        each = seen.folders.get(path)
+        if each is None or (each.owner.partition(":")[0] == "etcd" and each.mode & 0o600 == 0o600):
+            continue
+        yield Refused(
+            f"{case.name}: user etcd cannot write the data of the member: {path} has mode {each.mode:04o} and belongs "
+            f"to {each.owner}",
+            hint=f"run `chown -R etcd:etcd {layout.data_dir} && chmod -R u+rwX {layout.data_dir}` on {case.name}",
+            host=case.name,
+            rules=(93,),
+        )
+        return
+
+
+def _data_paths(layout: Layout) -> tuple[str, ...]:
+    """Return paths that etcd makes in its data directory, from the root down."""
+    names = ("member", "member/wal", "member/snap", "member/snap/db")
+    return tuple(f"{layout.data_dir}/{name}" for name in names)
 
 
 def _parents(layout: Layout) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from etcdup.core.observed.model import HostSeen
+from etcdup.core.observed.host import HostSeen
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 

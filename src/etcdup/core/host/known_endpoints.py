@@ -7,7 +7,8 @@ clients have the new endpoints. The marker of each new member gets the record of
 
 from collections.abc import Mapping
 
-from etcdup.core.observed.model import Marker, Observed
+from etcdup.core.observed.marker import Marker
+from etcdup.core.observed.model import Observed
 
 
 def member_markers(cluster: str, observed: Observed) -> Mapping[str, Marker]:

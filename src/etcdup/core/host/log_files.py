@@ -1,7 +1,7 @@
 """The files of a member's write-ahead log (WAL) on its host, and the command that reads one of them."""
 
 from etcdup.core.host.member_user import as_user
-from etcdup.core.observed.model import HostSeen
+from etcdup.core.observed.host import HostSeen
 
 # etcd begins a new file after 64 MiB, and completes the entries that it is writing.
 MOST_BYTES = 192 << 20

@@ -10,11 +10,12 @@ from dataclasses import asdict
 
 from etcdup.core.host.actions import FileToWrite
 from etcdup.core.host.content import TextContent
-from etcdup.core.observed.model import COMPLETE, Marker, Observed, Restored
+from etcdup.core.observed.marker import COMPLETE, Marker, Restored
+from etcdup.core.observed.model import Observed
 from etcdup.core.spec.layout import Layout
 
 # The values of a restore that most restores do not have.
-_OPTIONAL = ("undoes", "again")
+_OPTIONAL = ("undoes", "again", "members")
 
 
 def inherited_restore(

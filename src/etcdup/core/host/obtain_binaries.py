@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.host_steps import InstallBinaries, ObtainBinaries
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import InstallBinaries, ObtainBinaries
 
 
 def with_obtain_steps(steps: Sequence[Step], observed: Observed) -> list[Step]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from etcdup.core.host.host_case import HostCase
 from etcdup.core.host.settings import SETTINGS_VARIABLE, changed_variables, settings_digest
-from etcdup.core.observed.model import DropIn, HostSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.unit import DropIn
 from etcdup.core.plan.plan import Refused
 
 # etcdup cannot know what etcd does with another value of these options.
@@ -23,11 +24,12 @@ _HARMLESS = "ETCD_UNSUPPORTED_ARCH"
 def outside_variables(required: dict[str, str], running: dict[str, str]) -> tuple[str, ...]:
     """Return the variables of the process that its etcd.conf cannot explain: a restart does not change them.
 
-    etcd.conf contains a digest of its settings. If the process has it, the process was started with these settings.
+    etcd.conf contains a digest of its settings. If the process has it, the process was started with these settings. A
+    variable that the process does not have was missing in etcd.conf: lines of it were deleted, and not the digest.
     """
     if running.get(SETTINGS_VARIABLE) != settings_digest(required):
         return ()
-    return changed_variables(required, running)
+    return tuple(name for name in changed_variables(required, running) if name in running)
 
 
 def refuse_outside_settings(case: HostCase) -> Iterator[Refused]:
@@ -35,7 +37,11 @@ def refuse_outside_settings(case: HostCase) -> Iterator[Refused]:
     for drop_in in case.seen.drop_ins:
         if found := _own_names(drop_in):
             message = f"{case.name}: {drop_in.path} sets {', '.join(found)} of etcd.service"
-            hint = f"run `rm {drop_in.path} && systemctl daemon-reload` on {case.name}, and set values in cluster.yaml"
+            others = "" if "/etcd.service.d/" in drop_in.path else ", which is for other services too"
+            hint = (
+                f"on {case.name}, remove these names from {drop_in.path}{others}, and run `systemctl daemon-reload`. "
+                "Set the values in cluster.yaml"
+            )
             yield Refused(message, hint=hint, host=case.name, rules=(51,))
     if names := tuple(filter(_is_setting, case.seen.manager_variables)):
         message = f"{case.name}: systemd gives {', '.join(names)} to every service"
@@ -54,8 +60,13 @@ def outside_notes(seen: HostSeen, required: dict[str, str]) -> Iterator[str]:
             f"{seen.host}: etcd runs with {', '.join(names)} from {_source(seen, names)}, not from etcd.conf. "
             "A restart does not change that"
         )
+    yield from drop_in_notes(seen, names)
+
+
+def drop_in_notes(seen: HostSeen, named: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield each drop-in of etcd.service with what it sets, except those whose variables are named already."""
     for drop_in in seen.drop_ins:
-        if not drop_in.is_general and not set(drop_in.variables) & set(names):
+        if not drop_in.is_general and not set(drop_in.variables) & set(named):
             options = ", ".join((*drop_in.variables, *drop_in.options)) or "nothing"
             yield f"{seen.host}: {drop_in.path} changes etcd.service: {options}"
 

@@ -50,7 +50,12 @@ if [ -e "$versions/$version" ]; then exit 0; fi
 rm -rf "$making"
 mkdir -p "$making"
 for tool in "$@"; do cp "/usr/bin/$tool" "$making/$tool"; done
-said=$(cd / && $as "$making/etcd" --version | head -n 1)
+said=$(cd / && $as "$making/etcd" --version) || {
+  echo "user $3 cannot run /usr/bin/etcd of the package: exit status $?" >&2
+  exit 1
+}
+said=${said%%"
+"*}
 if [ "$said" != "etcd Version: $version" ]; then
   echo "the package should contain etcd $version, but /usr/bin/etcd reports: $said" >&2
   exit 1

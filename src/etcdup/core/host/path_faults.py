@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from etcdup.core.host.host_case import HostCase
+from etcdup.core.observed.directory import PathFault
+from etcdup.core.observed.host import HostSeen
 from etcdup.core.plan.plan import Refused
 
 MIB = 1024**2
@@ -13,6 +15,8 @@ BINARIES_SPACE = 128 * MIB
 # Settings, certificates, the lock, and directories: much less than this.
 FILES_SPACE = 1 * MIB
 FILES = 64
+# As stat and df report them.
+LOST_AT_REBOOT = ("tmpfs", "ramfs")
 
 
 def refuse_links(case: HostCase) -> Iterator[Refused]:
@@ -20,11 +24,22 @@ def refuse_links(case: HostCase) -> Iterator[Refused]:
     for fault in case.seen.path_faults:
         if fault.kind == "link":
             yield Refused(
-                f"{case.name}: {fault.path} is a link to {fault.detail}, and etcdup archives data by a rename",
+                f"{case.name}: {fault.path} is a link to {fault.detail}: a rename would archive the link, not the data",
                 hint=f"set `etcd.{'data_dir' if fault.path == case.layout.data_dir else 'wal_dir'}` to {fault.detail} "
                 f"in cluster.yaml. Or replace the link with a mount: if etcd does not run on {case.name}, run "
-                f"`rm {fault.path} && mkdir {fault.path} && mount --bind {fault.detail} {fault.path}`",
+                f"`rm {fault.path} && mkdir {fault.path} && mount --bind {fault.detail} {fault.path}`, and write "
+                f"`{fault.detail} {fault.path} none bind 0 0` into /etc/fstab",
                 host=case.name,
+            )
+
+
+def lost_at_reboot_notes(seen: HostSeen) -> Iterator[str]:
+    """Yield the directories of a new member whose content a reboot deletes."""
+    for folder in filter(None, (seen.data, seen.wal)):
+        if folder.filesystem in LOST_AT_REBOOT:
+            yield (
+                f"{seen.host}: {folder.path} is on {folder.filesystem}: a reboot deletes the data, and the member is "
+                "lost"
             )
 
 
@@ -43,12 +58,17 @@ def refuse_mounts(case: HostCase) -> Iterator[Refused]:
     """Refuse a host on which etcdup cannot write its files, or cannot run the programs of etcd."""
     if not case.seen.is_root:  # Another user cannot write any of these paths.
         return
+    # A member that starts again writes only its data.
+    data = (case.layout.data_dir, case.layout.wal_dir)
     for fault in case.seen.path_faults:
-        if fault.kind == "read-only":
+        is_written = case.seen.marker is None or fault.path in data
+        if fault.kind == "unwritable" and is_written:
+            yield _refused_unwritable(case.name, fault)
+        elif fault.kind == "read-only" and is_written:
             yield Refused(
                 f"{case.name}: {fault.path} cannot be written: a read-only file system is mounted on {fault.detail}",
-                hint=f"mount that file system writable on {case.name}, for example with "
-                f"`mount -o remount,rw {fault.detail}`",
+                hint=f"run `dmesg | grep -iE 'error|remount'` on {case.name}: Linux mounts a disk with errors "
+                f"read-only. Replace such a disk. Without errors, run `mount -o remount,rw {fault.detail}`",
                 host=case.name,
             )
         elif fault.kind == "noexec":
@@ -58,6 +78,17 @@ def refuse_mounts(case: HostCase) -> Iterator[Refused]:
                 f"{fault.path}",
                 host=case.name,
             )
+
+
+def _refused_unwritable(name: str, fault: PathFault) -> Refused:
+    """Refuse a directory that root cannot write: it is immutable, or of a user that a container does not have."""
+    place = "it" if fault.detail == fault.path else fault.detail
+    return Refused(
+        f"{name}: {fault.path} cannot be written: {place} is not writable for root, and its file system is",
+        hint=f"run `lsattr -d {fault.detail}` on {name}: if it shows `i` or `a`, run `chattr -ia {fault.detail}`. In a "
+        f"container, run `ls -ldn {fault.detail}`: if its owner is 65534, change the owner outside of the container",
+        host=name,
+    )
 
 
 def refuse_other_kinds(case: HostCase) -> Iterator[Refused]:
@@ -103,7 +134,8 @@ def refuse_full_disks(case: HostCase) -> Iterator[Refused]:
         if space.free_inodes is not None and space.free_inodes < FILES:
             yield Refused(
                 f"{case.name}: the file system of {path} has {space.free_inodes} free inodes, and etcdup needs {FILES}",
-                hint=f"delete small files that you do not need {cure}",
+                hint=f"delete small files that you do not need, none in a directory of etcd, {cure}. "
+                "`du --inodes -x -d 3 /` shows where they are",
                 host=case.name,
                 rules=(77, 93),
             )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from etcdup.core.host.host_case import HostCase
-from etcdup.core.observed.model import HostSeen
+from etcdup.core.observed.host import HostSeen
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import HostSpec, Spec, bracketed, is_ip
 

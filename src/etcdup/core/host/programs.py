@@ -1,15 +1,26 @@
-"""The programs that a host must have: one row each, with the steps that run it. sh, coreutils and systemd are not here.
+"""The programs that a host must have: one row each, with the steps that run it.
 
-The probe looks for these programs. A plan is refused if one of its steps needs a program that its host does not have.
-So etcdup refuses only the plans that run a missing program. tests/core/host/test_programs.py compares the table with
-the scripts.
+sh, systemd and most of coreutils are not here. The probe looks for these programs. A plan is refused if one of its
+steps needs a program that its host does not have. So etcdup refuses only the plans that run a missing program.
+tests/core/host/test_programs.py compares the table with the scripts.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from etcdup.core.host.packages import manager_of
-from etcdup.core.observed.model import HostSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.plan.adopt_steps import TakeOverMember
+from etcdup.core.plan.database_steps import DefragmentOffline
+from etcdup.core.plan.host_steps import (
+    DeleteArchives,
+    InstallBinaries,
+    PrepareHost,
+    RetireMember,
+    SetAside,
+    SwitchBinaries,
+)
+from etcdup.core.plan.member_steps import DetachMember, RestartMember
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.restore_steps import (
     CopyData,
@@ -23,19 +34,7 @@ from etcdup.core.plan.restore_steps import (
     UndoData,
 )
 from etcdup.core.plan.step import HostStep, Step
-from etcdup.core.plan.steps import (
-    CheckV2Store,
-    DeleteArchives,
-    DetachMember,
-    EnsureRaftSnapshot,
-    InstallBinaries,
-    PrepareHost,
-    RestartMember,
-    RetireMember,
-    SetAside,
-    SwitchBinaries,
-    TakeOverMember,
-)
+from etcdup.core.plan.version_steps import CheckV2Store, EnsureRaftSnapshot
 from etcdup.core.spec.layout import Layout
 
 # Whether a step of a plan runs the program on this host.
@@ -43,8 +42,8 @@ NeededBy = Callable[[Step, HostSeen], bool]
 
 _AS_MEMBER_USER = (
     PrepareHost, InstallBinaries, RetireMember, DetachMember, SetAside, FreeSpace, DeleteArchives, CheckV2Store,
-    EnsureRaftSnapshot, TakeOverMember, StageRestore, CopyData, SalvageData, SalvageArchive, PlaceData, SealRestore,
-    ForgetRestore, UndoData,
+    EnsureRaftSnapshot, DefragmentOffline, TakeOverMember, StageRestore, CopyData, SalvageData, SalvageArchive,
+    PlaceData, SealRestore, ForgetRestore, UndoData,
 )  # fmt: skip
 
 
@@ -64,8 +63,8 @@ class Program:
 
 def _runs_as_member_user(step: Step, seen: HostSeen) -> bool:
     match step:
-        case SwitchBinaries():
-            return seen.has_member
+        case SwitchBinaries(version=version):
+            return seen.has_member or version in seen.versions
         case RestartMember(version=version):
             return seen.unit.running_version != version
         case _:
@@ -92,6 +91,8 @@ def _of_manager(manager: str, *names: str) -> tuple[Program, ...]:
 PROGRAMS = (
     Program("flock", "util-linux", "the lock of the cluster", lambda _step, _seen: True),
     Program("setpriv", "util-linux", "commands with the rights of user etcd", _runs_as_member_user),
+    Program("sha256sum", "coreutils", "the comparison of files", lambda _step, _seen: True),
+    Program("grep", "grep", "the observation of the host", lambda _step, _seen: True),
     Program(
         "systemd-sysusers",
         "systemd",

@@ -11,13 +11,14 @@ from typing import Literal
 
 from etcdup.core.host import folders, machine_faults, outside_settings, path_faults, port_faults
 from etcdup.core.host.host_case import HostCase
-from etcdup.core.observed.model import HostSeen
+from etcdup.core.observed.host import HostSeen
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import HostSpec, Spec
 
 # `login`: the connection finds it. `host`: each host, for any plan. `start`: each host on which a plan starts etcd.
-# `member`: each host that gets a new member. A new member needs all of them.
-Who = Literal["login", "host", "start", "member"]
+# `again`: each host on which a plan starts etcd with the data that it has. `member`: each host that gets a new member.
+# A new member needs all but those of `again`.
+Who = Literal["login", "host", "start", "again", "member"]
 Refuse = Callable[[HostCase], Iterable[Refused]]
 
 
@@ -60,8 +61,23 @@ REQUIREMENTS = (
         "An interface of the host has `listen_address`, or `address` if that is not set.",
         port_faults.refuse_listen_address,
     ),
+    Requirement("again", "User etcd owns the data of the member.", folders.refuse_foreign_data_rights),
+    Requirement(
+        "again",
+        "The file system of the data is writable, and programs can run in /opt/etcd.",
+        path_faults.refuse_mounts,
+    ),
     Requirement("member", "The architecture is amd64 or arm64.", machine_faults.refuse_arch),
     Requirement("member", "systemd is the init system.", machine_faults.refuse_without_systemd),
+    Requirement(
+        "member",
+        "If there is a user etcd, its UID is not 0, and no other user has it. If there is none, /etc/passwd, "
+        "/etc/group, /etc/shadow and /etc/gshadow can be written.",
+        machine_faults.refuse_user,
+    ),
+    Requirement(
+        "member", "The login may write files of 64 MiB (`ulimit -f`).", machine_faults.refuse_small_files
+    ),
     Requirement("member", "No other etcd runs.", machine_faults.refuse_other_etcd),
     Requirement(
         "member",
@@ -105,6 +121,11 @@ def refuse_host(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ..
 def refuse_start_on(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     """Return what prevents a start of etcd on this host."""
     return _refused(("start",), spec, host, seen)
+
+
+def refuse_start_again(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
+    """Return what prevents a start of etcd on this host with the data that it has."""
+    return _refused(("host", "start", "again"), spec, host, seen)
 
 
 def refuse_new_member(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:

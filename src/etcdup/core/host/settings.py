@@ -13,7 +13,6 @@ from etcdup.core.spec.layout import Layout
 from etcdup.core.spec.model import HostSpec, Spec, bracketed
 from etcdup.core.spec.plain_value import environment_line
 from etcdup.core.spec.units import Revisions
-from etcdup.core.spec.version import Version
 
 # The digest of the settings in etcd.conf. It is in the environment of the process, and etcd does not use it.
 SETTINGS_VARIABLE = "ETCDUP_SETTINGS"
@@ -29,9 +28,13 @@ FIRST_START_ONLY = frozenset(
 )
 # The revocation lists, by kind (rule 110).
 CRL_VARIABLES = {"crl": "ETCD_CLIENT_CRL_FILE", "peer-crl": "ETCD_PEER_CRL_FILE"}
-# The corruption checks (rule 80). Before 3.6 they are flags of their own.
 _GATES_FLAG = "feature-gates"
-_GATES = "InitialCorruptCheck=true,CompactHashCheck=true"
+# The corruption checks (rule 80), and the flags that they are before 3.6. etcd 3.6 rejects a gate with its flag.
+_GATES = {
+    "InitialCorruptCheck": "experimental-initial-corrupt-check",
+    "CompactHashCheck": "experimental-compact-hash-check-enabled",
+}
+_FORMER_NOTIFY_FLAG = "experimental-watch-progress-notify-interval"
 
 
 @dataclass(frozen=True)
@@ -182,8 +185,7 @@ def _tuning(spec: Spec) -> tuple[tuple[str, str], ...]:
         ("ETCD_ELECTION_TIMEOUT", str(etcd.election_ms)),
         ("ETCD_QUOTA_BACKEND_BYTES", str(etcd.quota)),
         ("ETCD_SNAPSHOT_COUNT", "10000"),  # rule 78
-        # A second variable would replace the first one.
-        *(each for each in _by_minor(spec.version) if not (_GATES in each and _GATES_FLAG in etcd.extra)),
+        *_by_minor(spec),
     ]
     if isinstance(etcd.auto_compaction, Revisions):
         values.append(("ETCD_AUTO_COMPACTION_MODE", "revision"))
@@ -194,12 +196,13 @@ def _tuning(spec: Spec) -> tuple[tuple[str, str], ...]:
     return tuple(values)
 
 
-def _by_minor(version: Version) -> list[tuple[str, str]]:
+def _by_minor(spec: Spec) -> list[tuple[str, str]]:
     """Return the settings that differ between minors.
 
     They are the corruption checks (rule 80), progress notifications for watches (rule 101), and settings that later
     minors have by default (rule 87).
     """
+    version, gates = spec.version, _own_gates(spec)
     if version.series <= (3, 4):
         return [
             ("ETCD_LOGGER", "zap"),
@@ -211,16 +214,22 @@ def _by_minor(version: Version) -> list[tuple[str, str]]:
         if version >= (3, 5, 5):
             checks.append(("ETCD_EXPERIMENTAL_COMPACT_HASH_CHECK_ENABLED", "true"))
         return [*checks, ("ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL", "5s")]
-    return [
-        ("ETCD_FEATURE_GATES", _GATES),
-        ("ETCD_WATCH_PROGRESS_NOTIFY_INTERVAL", "5s"),
-    ]
+    # A second variable, that of `extra`, would replace the first one. etcd 3.6 rejects a flag with its former name.
+    own = [("ETCD_FEATURE_GATES", gates)] if gates and _GATES_FLAG not in spec.etcd.extra else []
+    if _FORMER_NOTIFY_FLAG not in spec.etcd.extra:
+        own.append(("ETCD_WATCH_PROGRESS_NOTIFY_INTERVAL", "5s"))
+    return own
+
+
+def _own_gates(spec: Spec) -> str:
+    """Return the gates that etcdup sets, without those whose flags `extra` has."""
+    return ",".join(f"{gate}=true" for gate, flag in _GATES.items() if flag not in spec.etcd.extra)
 
 
 def _extra(spec: Spec) -> tuple[tuple[str, str], ...]:
     """Return the variables of `extra`. Its feature gates follow those of etcdup: the last value of a gate counts."""
     return tuple(
-        (_variable(flag), f"{_GATES},{value}" if flag == _GATES_FLAG else _plain(value))
+        (_variable(flag), f"{_own_gates(spec)},{value}".lstrip(",") if flag == _GATES_FLAG else _plain(value))
         for flag, value in sorted(spec.etcd.extra.items())
     )
 

@@ -6,7 +6,7 @@ Another program of that name can be a wrapper of the operator, or the etcd of an
 from collections.abc import Iterator
 
 from etcdup.core.host.actions import RunCommand
-from etcdup.core.observed.model import HostSeen
+from etcdup.core.observed.host import HostSeen
 from etcdup.core.spec.layout import Layout
 
 TOOLS = ("etcd", "etcdctl", "etcdutl")
@@ -48,6 +48,8 @@ def unlink_tools(layout: Layout) -> Iterator[RunCommand]:
 
 def foreign_tool_notes(seen: HostSeen, layout: Layout) -> Iterator[str]:
     """Yield the programs of these names that etcdup did not make, before the first links are made."""
+    if seen.marker is not None:
+        return
     paths = [fault.path for fault in seen.path_faults if fault.kind == "foreign"]
     if paths:
         yield (

@@ -85,7 +85,7 @@ RUN_BINARY = (
     RIGHTS
     + """\
 become "$1"
-found=$(cd / && $as "$2/etcd" --version) || { echo "user etcd cannot run $2/etcd" >&2; exit 1; }
-case $found in *"etcd Version: $3"*) ;; *) echo "$2/etcd is not etcd $3: $found" >&2; exit 1 ;; esac
+found=$(cd / && $as "$2/etcd" --version) || { echo "user etcd cannot run $2/etcd: exit status $?" >&2; exit 1; }
+case "$found " in *"etcd Version: $3"[[:space:]]*) ;; *) echo "$2/etcd is not etcd $3: $found" >&2; exit 1 ;; esac
 """
 )

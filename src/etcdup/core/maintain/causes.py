@@ -49,7 +49,7 @@ def explain_cause(space: Space) -> str:
             return f"{old} of the {file} are the history of keys that are written often: {keys}"
         case "replaced-keys":
             return (
-                f"{show_size(space.whole.old_bytes)} of the {file} are old revisions of {space.whole.old} changes, "
+                f"{show_size(space.whole.old_bytes)} of the {file} are {space.whole.old} old revisions and deletions, "
                 f"most of them below {_old_prefixes(space)}"
             )
         case "present-keys":
@@ -82,11 +82,11 @@ def reasons_to_return(spec: Spec, space: Space, quota: int) -> Iterator[str]:
         )
     match cause_of(space):
         case "often-written-keys":
-            yield f"the clients that write {_name(space.changed[0][0])} fill it again: {_find_them(retention)}"
+            yield f"clients write the key {_name(space.changed[0][0])} again and again: {_find_them(retention)}"
         case "replaced-keys":
-            yield f"the clients that write below {_old_prefixes(space)} fill it again: {_find_them(retention)}"
+            yield f"clients write and delete many keys below {_old_prefixes(space)}: {_find_them(retention)}"
         case "free-pages":
-            yield "the file grows again with the next wave of writes: `etcdup check` reports it before it is full"
+            yield "the file grows again if clients write as much again: `etcdup check` reports it before it is full"
         case "present-keys":
             yield "the present keys stay: find out which of them are not needed"
     if space.whole.bytes > _MUCH_DATA * quota:
@@ -98,9 +98,9 @@ def reasons_to_return(spec: Spec, space: Space, quota: int) -> Iterator[str]:
 
 def _find_them(retention: int | Revisions) -> str:
     if not retention:
-        return "find them"
+        return "find these clients"
     kept = f"{retention.count} revisions" if isinstance(retention, Revisions) else show_duration(retention)
-    return f"find them, and keep less history than {kept} with `auto_compaction`"
+    return f"find these clients, or set `auto_compaction` below `etcd` to less than {kept}"
 
 
 def _old_prefixes(space: Space) -> str:

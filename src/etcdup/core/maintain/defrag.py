@@ -8,9 +8,10 @@ from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.member_list import member_list, member_list_differences
 from etcdup.core.members.quorum import healthy, refuse_corrupt_alarm, unhealthy, voter_count
 from etcdup.core.members.space import LITTLE_FREE, is_fragmented, quota_of, reclaimable
-from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.database_steps import DefragmentMember, DefragmentOffline
 from etcdup.core.plan.plan import Plan, Refusal, Refused
-from etcdup.core.plan.steps import DefragmentMember
 from etcdup.core.restore.unfinished import refuse_closed_restore
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
@@ -176,11 +177,23 @@ def defrag_order(observed: Observed, names: Collection[str]) -> list[str]:
 
 def defrag_step(name: str, seen: MemberSeen, freed: int) -> DefragmentMember:
     """Return the step that frees this number of bytes."""
-    free = f"{show_size(freed)} of {show_size(seen.db_size)} can be freed"
     return DefragmentMember(
-        host=name, in_use=seen.db_in_use, reason=f"{free}; takes about {expected_s(seen.db_size - freed):.0f} s",
-        rules=(73, 74, 75),
+        host=name, in_use=seen.db_in_use, reason=_reason(seen, freed, "takes"), rules=(73, 74, 75)
     )  # fmt: skip
+
+
+def offline_step(name: str, seen: MemberSeen | None = None) -> DefragmentOffline:
+    """Return the step for a member that is stopped for its defragmentation. Without `seen`, it is stopped already."""
+    if seen is None:
+        reason = "it was stopped, so it is not known yet how much can be freed"
+        return DefragmentOffline(host=name, in_use=0, reason=reason, rules=(79,))
+    reason = _reason(seen, reclaimable(seen), "etcd is stopped for")
+    return DefragmentOffline(host=name, in_use=seen.db_in_use, reason=reason, rules=(38, 39, 79))
+
+
+def _reason(seen: MemberSeen, freed: int, takes: str) -> str:
+    free = f"{show_size(freed)} of {show_size(seen.db_size)} can be freed"
+    return f"{free}; {takes} about {expected_s(seen.db_size - freed):.0f} s"
 
 
 def expected_s(in_use: int) -> float:

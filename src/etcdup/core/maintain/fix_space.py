@@ -28,9 +28,9 @@ from etcdup.core.members.space import (
     running_quota,
 )
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.database_steps import CompactHistory, DisarmSpaceAlarm
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import CompactHistory, DisarmSpaceAlarm
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 
@@ -167,7 +167,7 @@ def _refuse_too_much_data(
     if not measured.keeps_history or _too_much_data(spec, observed, measured, shorter, MOST_AFTER):
         return reasons
     why = f"Without the history that you keep, about {show_size(shorter)} are left"
-    hint = "pass a shorter `--keep-history`, or none"
+    hint = "pass a shorter `--keep-history`, or leave the option out"
     return tuple(replace(each, message=f"{each.message}. {why}", hint=hint) for each in reasons)
 
 
@@ -191,8 +191,8 @@ def _too_much_data(
 
 def _quota_hint(spec: Spec, observed: Observed, after: int, quota: int) -> str:
     delete = (
-        "delete keys that are not needed with `etcdup ctl -- del KEY`, then run the same command again. etcdup deletes "
-        "no key of yours"
+        "take a backup, delete what is not needed with the program that wrote it, for example kubectl, and run the "
+        "same command again. etcdup deletes no key of yours"
     )
     if spec.etcd.quota > quota and fits_cluster_file(spec, observed):
         new = show_size(spec.etcd.quota)
@@ -242,5 +242,5 @@ def _notes(
         yield from defrag_notes(observed)
     if left.revision:
         kept = space.revision - left.revision
-        yield f"the newest {kept} revisions are kept" if kept else "no older revision is kept"
+        yield f"the newest {kept} revisions are kept" if kept else "no old revision is kept"
         yield "clients that watch or read an older revision must read the present keys again; no key is deleted"

@@ -4,8 +4,8 @@ from etcdup.core.backups.backups import defragmenting
 from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.quorum import healthy, refuse_corrupt_alarm
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import MoveLeadership
 from etcdup.core.plan.plan import Plan, Refusal, Refused
-from etcdup.core.plan.steps import MoveLeadership
 from etcdup.core.restore.unfinished import refuse_unfinished_restore
 from etcdup.core.spec.model import Spec
 

@@ -14,10 +14,11 @@ from etcdup.core.members.peer_ports import refuse_blocked_ports
 from etcdup.core.members.quorum import refuse_unmounted
 from etcdup.core.members.superseded import cluster_markers
 from etcdup.core.members.unreachable_hosts import connect_hint, unreachable_in_file
-from etcdup.core.observed.model import HostSeen, Observed, Unreachable
+from etcdup.core.observed.host import HostSeen, Unreachable
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import SealCluster
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import SealCluster
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 
@@ -98,7 +99,8 @@ def _unreachable_former(spec: Spec, gone: Unreachable) -> Refused:
     return Refused(
         f"{gone.host} had a member of this cluster and cannot be reached: {gone.why}",
         hint=f"bring {gone.host} back, because the first cluster may still run there. If the host is permanently lost, "
-        f"run `{forget_host_command(spec, gone.host)}`",
+        f"run `{forget_host_command(spec, gone.host)}`: etcdup forgets it. Then `etcdup restore latest` brings the "
+        "data back from a backup; `etcdup apply` forms a new cluster without data",
         host=gone.host,
         rules=(6, 62),
     )

@@ -15,9 +15,11 @@ from etcdup.core.host.known_endpoints import (
 )
 from etcdup.core.members.bootstrap import cluster_phase
 from etcdup.core.members.member_list import answer_of, entry_of, member_list, name_of
-from etcdup.core.observed.model import HostSeen, ListedMember, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import ListedMember
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.host_steps import RecordEndpoints
 from etcdup.core.plan.plan import Refused
-from etcdup.core.plan.steps import RecordEndpoints
 from etcdup.core.spec.model import Spec
 
 CONFIRMATION = "--consumers-have endpoints"
@@ -96,7 +98,7 @@ def _refuse_last_endpoint(
     name = name_of(entry)
     return (
         Refused(
-            f"{name} has the last endpoint that clients may know: {', '.join(sorted(leaving))}; "
+            f"{name} is not changed yet: it has the last endpoint that clients may know, {', '.join(sorted(leaving))}; "
             f"{describe_clients(name, observed)}",
             hint="give all clients the present and the new endpoints: `etcdup export` and `etcdup certs issue NAME` "
             f"print both. Then run `etcdup {command} {CONFIRMATION}`",

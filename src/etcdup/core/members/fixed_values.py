@@ -6,7 +6,8 @@ back. etcdup neither renames a member nor moves its data.
 
 from collections.abc import Iterator
 
-from etcdup.core.observed.model import HostSeen, Marker
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.marker import Marker
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec

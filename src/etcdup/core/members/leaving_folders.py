@@ -5,11 +5,11 @@ Otherwise etcdup would archive the directories of the other members there, and t
 
 import re
 
-from etcdup.core.observed.model import HostSeen, Unreachable
+from etcdup.core.observed.host import HostSeen, Unreachable
+from etcdup.core.spec.folder_rules import is_system_folder
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.plain_value import is_word
-from etcdup.core.spec.section_rules import is_system_folder
 
 _WAL_DIR = re.compile(r'^ETCD_WAL_DIR="([^"\n]+)"$', re.MULTILINE)
 

@@ -11,7 +11,8 @@ from etcdup.core.host.settings import CLIENT_AUTH_VARIABLE
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.members.quorum import CORRUPT_HINT, healthy
 from etcdup.core.members.space import fits_cluster_file, full_members
-from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
 

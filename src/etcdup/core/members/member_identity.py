@@ -4,11 +4,13 @@ A wrong name, or the file of another cluster, would otherwise remove members and
 """
 
 from etcdup.core.host.known_endpoints import endpoint_records
-from etcdup.core.members.endpoints import CONFIRMATION, desired_endpoints
+from etcdup.core.members.endpoints import desired_endpoints
 from etcdup.core.members.fixed_values import write_back
 from etcdup.core.members.member_list import entry_of, member_list
 from etcdup.core.members.quorum import quorum_of
-from etcdup.core.observed.model import HostSeen, ListedMember, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import ListedMember
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import HostSpec, Spec, is_host_name
 from etcdup.core.spec.template import scalar
@@ -90,7 +92,8 @@ def refuse_new_majority(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
             f"cluster.yaml keeps {len(kept)} of {len(voters)} members, and {', '.join(new)} would be new: this would "
             "replace a majority of the cluster",
             hint=f"check the hosts in cluster.yaml. Change at most {most} of them, run `etcdup apply`, and repeat. To "
-            f"exchange all hosts, write only new ones, then run `etcdup apply {CONFIRMATION}`",
+            "exchange all hosts, write only new ones, then run `etcdup apply`: it stops when clients need the new "
+            "endpoints",
             rules=(26, 34),
         ),
     )

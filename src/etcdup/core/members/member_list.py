@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from etcdup.core.observed.model import CertSeen, ListedMember, MemberSeen, Observed, PkiSeen
+from etcdup.core.observed.member import ListedMember, MemberSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import CertSeen, PkiSeen
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.plain_value import is_word
 

@@ -20,18 +20,20 @@ from etcdup.core.members.member_list import (
 )
 from etcdup.core.members.peer_ports import refuse_blocked_ports
 from etcdup.core.members.quorum import healthy, unhealthy, voter_count
-from etcdup.core.observed.model import HostSeen, ListedMember, Observed
-from etcdup.core.plan.plan import Refused
-from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import (
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import ListedMember
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.host_steps import SetAside
+from etcdup.core.plan.member_steps import (
     AddLearner,
     DetachMember,
     JoinMember,
     PromoteMember,
     RemoveMember,
-    SetAside,
     UpdatePeerUrl,
 )
+from etcdup.core.plan.plan import Refused
+from etcdup.core.plan.step import Step
 from etcdup.core.spec.model import HostSpec, Spec
 
 _DETACHED = "its member has left the cluster; the private keys on the host are deleted"

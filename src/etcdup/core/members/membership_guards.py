@@ -8,7 +8,8 @@ from collections.abc import Collection
 
 from etcdup.core.members.member_list import answer_of, entry_of, member_list, name_of, stray_members
 from etcdup.core.members.quorum import healthy, quorum_of, refuse_corrupt_alarm, unhealthy, voter_count
-from etcdup.core.observed.model import ListedMember, Observed
+from etcdup.core.observed.member import ListedMember
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
@@ -32,8 +33,8 @@ def refuse_add(name: str, observed: Observed) -> tuple[Refused, ...]:
         return (
             Refused(
                 f"{name} cannot be added now, because {', '.join(ill)} is not healthy",
-                hint=f"bring {', '.join(ill)} back, run `etcdup member replace {ill[0]}`, or take it out of "
-                "cluster.yaml",
+                hint=f"bring {', '.join(ill)} back. Only if it is lost, run `etcdup member replace {ill[0]}`, or take "
+                "it out of cluster.yaml",
                 host=name,
                 rules=(26, 28),
             ),

@@ -1,8 +1,10 @@
 """The ports of other members must be reachable before etcd is installed: a firewall is the most frequent cause."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from etcdup.core.observed.model import BlockedPort, HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.peer_ports import BlockedPort
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import HostSpec, Spec
 
@@ -54,6 +56,48 @@ def refuse_blocked_ports(spec: Spec, observed: Observed, host: str = "") -> Iter
             yield _refused(spec, target, own, observed.firewalls.get(target.name, ""))
 
 
+def refuse_cut_member(
+    spec: Spec, observed: Observed, name: str, *, both_ways: bool = False
+) -> Iterator[Refused]:
+    """Refuse to wait for a member that has no connection to others: one reason for each direction that is blocked.
+
+    With `both_ways`, only hosts count that the member does not reach, and that do not reach it. One direction is enough
+    for a connection between two members (rule 19).
+    """
+    out = {each.target: each for each in observed.blocked_ports if each.source == name}
+    back = {each.source: each for each in observed.blocked_ports if each.target == name}
+    if both_ways:
+        cut = out.keys() & back.keys()
+        out, back = ({each: found[each] for each in found if each in cut} for found in (out, back))
+    if out:
+        # The host that several others do not reach either has the firewall.
+        places = (name,) if len(out) > 1 and out.keys() == back.keys() else tuple(out)
+        yield _refused_peers(spec, name, out, observed.firewalls, places)
+    if back:
+        own = spec.host(name)
+        yield _refused(spec, own, list(back.values()), observed.firewalls.get(name, ""))
+
+
+def _refused_peers(
+    spec: Spec,
+    name: str,
+    blocked: dict[str, BlockedPort],
+    firewalls: Mapping[str, str],
+    places: tuple[str, ...],
+) -> Refused:
+    targets = [host.name for host in spec.hosts if host.name in blocked]
+    first = blocked[targets[0]]
+    ports = sorted({each.port for each in blocked.values()})
+    return Refused(
+        f"{name} does not reach the peer port {' and '.join(map(str, ports))} of {' and '.join(targets)}: {first.why}",
+        hint=_hint(
+            spec.host(places[0]), first.why, name, ports, firewalls.get(places[0], ""), " and ".join(places)
+        ),
+        host=name,
+        rules=(95,),
+    )
+
+
 def _refused(spec: Spec, target: HostSpec, blocked: list[BlockedPort], firewall: str) -> Refused:
     sources = ", ".join(dict.fromkeys(each.source for each in blocked))
     ports = sorted({each.port for each in blocked})
@@ -68,7 +112,10 @@ def _refused(spec: Spec, target: HostSpec, blocked: list[BlockedPort], firewall:
     )
 
 
-def _hint(target: HostSpec, why: str, sources: str, ports: list[int], firewall: str) -> str:
+def _hint(
+    target: HostSpec, why: str, sources: str, ports: list[int], firewall: str, targets: str = ""
+) -> str:
+    targets = targets or target.name
     if any(words in why for words in _NAME_FAULTS):
         return f"add {target.address} to DNS, or to /etc/hosts on {sources}. Then run the same command again"
     firewalld = " ".join(f"--add-port={port}/tcp" for port in ports)
@@ -77,9 +124,9 @@ def _hint(target: HostSpec, why: str, sources: str, ports: list[int], firewall: 
         "ufw": f"ufw allow proto tcp from any to any port {','.join(map(str, ports))}",
     }
     if firewall in commands:
-        return f"run `{commands[firewall]}` on {target.name}, then run the same command again"
-    rule = f"nft add rule inet filter input tcp dport '{{ {', '.join(map(str, ports))} }}' accept"
+        return f"run `{commands[firewall]}` on {targets}, then run the same command again"
+    rule = f"nft insert rule inet filter input tcp dport '{{ {', '.join(map(str, ports))} }}' accept"
     return (
-        f"permit these ports in the firewall of {target.name}, for example with `{rule}`, and in each firewall between "
-        "the hosts. Then run the same command again"
+        f"permit these ports in the firewall of {targets}, for example with `{rule}` until its next reboot, "
+        "and in each firewall between the hosts. Then run the same command again"
     )

@@ -5,16 +5,19 @@ Only healthy members count. etcd counts a dead member that started once as start
 
 from etcdup.core.etcd.alarms import CORRUPT
 from etcdup.core.members.member_list import member_list, name_of
-from etcdup.core.observed.model import HostSeen, MemberSeen, MemberSilent, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import MemberSeen, MemberSilent
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import StartMember
 from etcdup.core.plan.plan import Refused
-from etcdup.core.plan.steps import StartMember
 from etcdup.core.spec.model import Spec
 
 CORRUPT_HINT = (
     "run `etcdup maintain verify`, which compares the data of all members. If one member differs from a majority, run "
     "`etcdup maintain repair NAME` with its name: it saves the data of this majority, replaces the member and disarms "
-    "the alarm. If all data is the same, use any name: the command only disarms the alarm. Without a majority, restore "
-    "a backup from before the alarm: run `etcdup restore BACKUP`"
+    "the alarm. If all data is the same, use the name of any member: it is not replaced, and the command only disarms "
+    "the alarm. Only if no majority has the same data, run `etcdup restore BACKUP`, with a backup from before the "
+    "alarm: all writes since then are lost"
 )
 
 
@@ -225,9 +228,9 @@ def replace_waiting_hint(name: str) -> str:
     Its old unit would start an empty member. Only the operator knows this unit, and what else starts it.
     """
     return (
-        f"let the tool that made the member of {name} replace it. Or stop its unit and delete the file of the unit on "
-        f"{name}, delete /etc/etcd/etcdup.json there, and run `etcdup member replace {name}`: the new member has the "
-        "unit of etcdup"
+        f"let the tool that made the member of {name} replace it. Or stop and disable its unit on {name}, move the "
+        "file of the unit and /etc/etcd/etcdup.json there to another directory, and run `etcdup member replace "
+        f"{name}`: the new member has the unit of etcdup"
     )
 
 

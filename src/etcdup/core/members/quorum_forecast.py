@@ -6,21 +6,21 @@ from dataclasses import dataclass, field, replace
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.members.quorum import describe_quorum_change, healthy
 from etcdup.core.observed.model import Observed
-from etcdup.core.plan.step import HostStep, Step
-from etcdup.core.plan.steps import (
+from etcdup.core.plan.adopt_steps import GiveBackMember, TakeOverMember
+from etcdup.core.plan.database_steps import DefragmentOffline
+from etcdup.core.plan.member_steps import (
     AddLearner,
     DrainMember,
     FormCluster,
-    GiveBackMember,
     PromoteMember,
     RemoveMember,
     RestartMember,
     StartMember,
-    TakeOverMember,
     UpdatePeerUrl,
 )
+from etcdup.core.plan.step import HostStep, Step
 
-_RESTARTS = (RestartMember, TakeOverMember, GiveBackMember)
+_RESTARTS = (RestartMember, DefragmentOffline, TakeOverMember, GiveBackMember)
 _CHANGES_QUORUM = (
     FormCluster,
     AddLearner,

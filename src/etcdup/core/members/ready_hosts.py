@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from etcdup.core.host.programs import missing_programs, other_missing_programs
-from etcdup.core.host.requirements import refuse_start_on
+from etcdup.core.host.requirements import refuse_start_again, refuse_start_on
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import FormCluster, JoinMember, MoveClients, RestartMember, StartMember
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import StartRestored
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import FormCluster, JoinMember, MoveClients, RestartMember, StartMember
 from etcdup.core.spec.model import Spec
 
 
@@ -28,10 +28,11 @@ def only_on_ready_hosts(plan: Plan | Refusal, spec: Spec, observed: Observed) ->
 def _refuse_hosts(steps: Iterable[Step], spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     reachable = observed.reachable().values()
     reasons = [reason for seen in reachable for reason in missing_programs(steps, seen)]
-    started = {name for step in steps for name in _started_hosts(step, observed)}
+    started = {name: step for step in steps for name in _started_hosts(step, observed)}
     for host in spec.hosts:
         if host.name in started and (seen := observed.reachable().get(host.name)) is not None:
-            reasons += refuse_start_on(spec, host, seen)
+            again = isinstance(started[host.name], StartMember | RestartMember)
+            reasons += (refuse_start_again if again else refuse_start_on)(spec, host, seen)
     return tuple(dict.fromkeys(reasons))
 
 

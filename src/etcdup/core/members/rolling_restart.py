@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from etcdup.core.host.drift import restart_reasons, settings_steps, switch_steps
-from etcdup.core.observed.model import HostSeen, MemberSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import RestartMember
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import RestartMember
 from etcdup.core.spec.model import Spec
 
 NO_RANKS: Mapping[str, int] = MappingProxyType({})

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from etcdup.core.etcd.alarms import NOSPACE
 from etcdup.core.members.member_list import answer_of, member_list, name_of
 from etcdup.core.members.quorum import refuse_corrupt_alarm
-from etcdup.core.observed.model import ListedMember, MemberSeen, Observed
+from etcdup.core.observed.member import ListedMember, MemberSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.database_steps import DisarmSpaceAlarm
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import DisarmSpaceAlarm
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 

@@ -9,19 +9,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from etcdup.core.observed.model import (
-    HostSeen,
-    Marker,
-    MemberSilent,
-    Observed,
-    UnitSeen,
-    Unreachable,
-    aside_suffix,
-)
+from etcdup.core.observed.directory import aside_suffix
+from etcdup.core.observed.host import HostSeen, Unreachable
+from etcdup.core.observed.marker import Marker
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.unit import UnitSeen
+from etcdup.core.plan.host_steps import RetireMember
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.restore_steps import FenceOff
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import RetireMember
 from etcdup.core.spec.model import Spec
 
 _CONFLICT_HINT = (

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from etcdup.core.members.quorum import healthy, quorum_of, voter_count
 from etcdup.core.observed.model import Observed
-from etcdup.core.plan.steps import ProveFiles
+from etcdup.core.plan.host_steps import ProveFiles
 from etcdup.core.spec.model import Spec
 
 

@@ -1,6 +1,7 @@
 """What an operator does first about hosts that cannot be reached."""
 
-from etcdup.core.observed.model import Observed, Unreachable
+from etcdup.core.observed.host import Unreachable
+from etcdup.core.observed.model import Observed
 from etcdup.core.spec.model import Spec
 
 _CONNECT_HINT = "check that the machine runs and that SSH accepts your key"
@@ -18,4 +19,5 @@ def connect_hint(spec: Spec, observed: Observed) -> str:
     """Return what to check, once for all hosts. If this machine reaches no host, its own network comes first."""
     gone = unreachable_in_file(observed)
     hints = "; ".join(dict.fromkeys(each.hint for each in gone.values() if each.hint)) or _CONNECT_HINT
-    return f"{_OWN_NETWORK_HINT}{hints}" if len(gone) == spec.size > 1 else hints
+    no_answer = [each for each in gone.values() if not each.answered]
+    return f"{_OWN_NETWORK_HINT}{hints}" if len(no_answer) == spec.size > 1 else hints

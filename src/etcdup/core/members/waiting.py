@@ -3,15 +3,23 @@
 Such a host has no file of etcdup, and its process does not show which settings it has. So there is nothing to compare
 with cluster.yaml, and nothing to correct: until the take-over, no step changes the host. What its member reports over
 the API counts as on every other host.
+
+A host that is taken over waits for the other hosts. Its certificates are those of etcdup, and no other tool repairs or
+renews them. So they are compared with the PKI.
 """
 
 from dataclasses import replace
 
 from etcdup.core.host.drift import written_file
-from etcdup.core.host.files import desired_files, desired_settings
+from etcdup.core.host.files import desired_files, desired_settings, handshake_files
 from etcdup.core.host.settings import ALLOWED_NAME
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
-from etcdup.core.observed.model import ADOPTED_TOKEN, DirSeen, HostSeen, MemberSeen, Observed, UnitSeen
+from etcdup.core.observed.directory import DirSeen, FileSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.marker import ADOPTED_TOKEN
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.unit import UnitSeen
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 
@@ -60,6 +68,8 @@ def _without_differences(spec: Spec, host: HostSpec, seen: HostSeen, observed: O
         file.path: written_file(file)
         for file in desired_files(spec, host, layout, seen.marker.token, observed.pki)
     }
+    if seen.is_taken:
+        files = _with_own_certs(files, host, layout, seen, observed)
     return replace(
         seen,
         files=files,
@@ -70,13 +80,26 @@ def _without_differences(spec: Spec, host: HostSpec, seen: HostSeen, observed: O
         versions=tuple(dict.fromkeys((*seen.versions, version))),
         current=version,
         etcd_user=True,
-        is_unproved=False,
+        is_unproved=seen.is_taken and seen.is_unproved,
         pki_change="",
         folders={},
         path_faults=(),
         drop_ins=(),
         manager_variables=(),
     )
+
+
+def _with_own_certs(
+    files: dict[str, FileSeen], host: HostSpec, layout: Layout, seen: HostSeen, observed: Observed
+) -> dict[str, FileSeen]:
+    """Return the files of a host that is taken over. Only the content of its certificates can differ."""
+    found = dict(files)
+    for path in (file.path for file in handshake_files(host, layout, observed.pki)):
+        if (there := seen.files.get(path)) is None:
+            del found[path]
+        else:
+            found[path] = replace(found[path], sha256=there.sha256)
+    return found
 
 
 def _unit(

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from etcdup.core.observed.model import Client
 from etcdup.core.observed.sections import sections_of
 from etcdup.core.spec.model import HostSpec
 
@@ -50,6 +49,22 @@ say owners
   done
 done
 """
+
+
+@dataclass(frozen=True, order=True)
+class Client:
+    """A program with a connection to a client port. Neither etcd nor the kernel reports its certificate.
+
+    The program and its process ID are known only on the hosts of the cluster. Elsewhere, all clients with one address
+    are one Client.
+    """
+
+    address: str
+    program: str = ""
+    pid: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.address} ({self.program}, pid {self.pid})" if self.program else self.address
 
 
 def connections_argv(ports: Iterable[int]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 
-from etcdup.core.observed.model import DropIn
+from etcdup.core.observed.unit import DropIn
 from etcdup.core.spec.visible import one_line
 
 MAX_DROP_INS = 32

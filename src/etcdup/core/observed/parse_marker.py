@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from etcdup.core.observed.model import ADOPTED_STAGES, Marker, Restored
+from etcdup.core.observed.marker import ADOPTED_STAGES, Marker, Restored
 from etcdup.core.spec.plain_value import is_member_name, is_member_url, is_token
 
 # A marker has less than 2 KiB, and a further token for each restore.
@@ -23,6 +23,7 @@ MAX_ENDPOINTS = 16
 _PATH = re.compile(r"/[A-Za-z0-9_.,:/@+=-]{0,1023}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}", re.ASCII)
 _ASIDE = re.compile(r"aside-[A-Za-z0-9-]{1,40}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{12}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEMBER_ID = re.compile(r"[0-9a-f]{1,16}")
 _OPTIONAL = ("replaces", "mount", "restored", "endpoints", "etcd_name", "adopted", "settings")
@@ -85,7 +86,7 @@ def _is_bump(value: object) -> bool:
 
 def _is_restored(value: object) -> bool:
     """Return True, or raise UnreadableMarker with the key in the history of restores."""
-    _check(value, _RESTORED, optional=("bump", "former", "undoes", "again"))
+    _check(value, _RESTORED, optional=("bump", "former", "undoes", "again", "members"))
     return True
 
 
@@ -97,6 +98,7 @@ _RESTORED: Mapping[str, Callable[[Any], bool]] = {
     "former": _list_of(is_token, MAX_FORMER),
     "undoes": _matches(_ASIDE, or_empty=True),
     "again": _matches(_ASIDE, or_empty=True),
+    "members": _matches(_DIGEST, or_empty=True),
 }
 _MARKER: Mapping[str, Callable[[Any], bool]] = {
     "cluster": _matches(_NAME),

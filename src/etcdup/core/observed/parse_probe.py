@@ -4,22 +4,14 @@ import json
 import re
 from collections.abc import Mapping
 
+from etcdup.core.observed.directory import ASIDE_PREFIX, DirSeen, FileSeen, FolderSeen, PathFault, Space
 from etcdup.core.observed.drop_ins import parse_drop_ins
-from etcdup.core.observed.model import (
-    ASIDE_PREFIX,
-    DirSeen,
-    FileSeen,
-    FolderSeen,
-    HostSeen,
-    ListeningPort,
-    Marker,
-    PathFault,
-    Space,
-    UnitSeen,
-)
+from etcdup.core.observed.host import HostSeen, ListeningPort
+from etcdup.core.observed.marker import Marker
 from etcdup.core.observed.parse_marker import UnreadableMarker, parse_marker
 from etcdup.core.observed.probe import written_folders
 from etcdup.core.observed.sections import sections_of
+from etcdup.core.observed.unit import UnitSeen
 from etcdup.core.spec.layout import Layout
 from etcdup.core.spec.visible import one_line
 

@@ -19,6 +19,14 @@ quoted() {
   done
 }
 nearest() { near=$1; while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}; done; }
+# The mount point of a directory. `stat -c %m` does not show the mount of a directory of the same file system.
+mount_of() { df --output=target -- "$1" 2>/dev/null | tail -n +2; }
+# Return whether the mount point $2 has the option $1. In the list of mounts, a space is `\040`.
+has_option() {
+  coded= rest=$2
+  while case $rest in *' '*) ;; *) false ;; esac; do coded=$coded${rest%% *}'\040'; rest=${rest#* }; done
+  case $(grep -F -e " $coded$rest " /proc/self/mounts | tail -n 1) in *[\ ,]"$1"[\ ,]*) ;; *) false ;; esac
+}
 supervisor=$1 unit=$2 pid_file=$3 versions=$4 join=$5 data=$6 wal=$7 texts=$8 ports=$9
 marker=${texts##* }
 shift 9
@@ -52,22 +60,28 @@ has_address() {
   esac
 }
 [ -n "$listen" ] && [ "$(line_of /proc/sys/net/ipv4/ip_nonlocal_bind)" != 1 ] && [ -r /proc/net/fib_trie ] &&
+  command -v grep >/dev/null &&
   case $(has_address "$listen" 2>/dev/null) in *LOCAL*) ;; *) echo no-address ;; esac
 
 pid=0
 if [ "$supervisor" = systemd ]; then
   say systemd
   [ -d /run/systemd/system ] && echo 1 || echo 0
-  say unit
-  shown=$(systemctl show etcd.service --property=LoadState,ActiveState,SubState,UnitFileState \
-    --property=MainPID,NRestarts,NeedDaemonReload,InvocationID,Job 2>/dev/null)
-  printf '%s\n' "$shown"
+  show_unit() {
+    systemctl show etcd.service --property=LoadState,ActiveState,SubState,UnitFileState \
+      --property=MainPID,NRestarts,NeedDaemonReload,InvocationID,Job 2>/dev/null
+  }
+  shown=$(show_unit)
   case $shown in *Job=[1-9]*)
     say jobs
     systemctl list-jobs --no-legend --plain --full 2>/dev/null
     say after
-    systemctl show etcd.service --property=After 2>/dev/null ;;
+    systemctl show etcd.service --property=After 2>/dev/null
+    # A start can leave the queue meanwhile. Its earlier state `inactive` would look like a start that failed.
+    shown=$(show_unit) ;;
   esac
+  say unit
+  printf '%s\n' "$shown"
   case $shown in *MainPID=*) pid=${shown##*MainPID=}; pid=${pid%%[!0-9]*} ;; esac
   say drop-ins
   named=
@@ -102,8 +116,10 @@ directory() {
   nearest "$1"
   stat -f -c '%T %a %S' "$near"
   [ -d "$1" ] || return
-  # The device numbers of the directory and of its parent differ if a file system is mounted there.
-  stat -c '%a %U:%G %d' "$1" "$1/.."
+  # The device numbers of the directory and of its parent differ if a file system is mounted there. They are equal if a
+  # directory of the same file system is.
+  stat -c '%a %U:%G %d' "$1"
+  if grep -q -F -e " $1 " /proc/self/mounts 2>/dev/null; then echo mounted; else stat -c %d "$1/.."; fi
   log=no-wal
   for file in "$1"/member/wal/*.wal "$1"/*.wal; do [ -e "$file" ] && log=wal; done
   echo "$log"
@@ -126,8 +142,8 @@ say path-faults
 for each in "$data" "$wal"; do
   [ -z "$each" ] || [ ! -L "$each" ] || printf '%s\n' "link $each $(readlink -m -- "$each")"
 done
-# Only hosts without a marker are checked for the rest. etcdup has written and started etcd on a host with a marker.
-if [ "$supervisor" = systemd ] && [ ! -e "$marker" ]; then
+# A host with a marker is checked for the rest only while etcd does not run: a mount can have changed since its start.
+if [ "$supervisor" = systemd ] && { [ ! -e "$marker" ] || [ "$pid" -eq 0 ]; }; then
   nears=
   for each in "${unit%/*}" "${marker%/*}" "$versions" "${join%/*}" "$data" $wal; do
     near=$each
@@ -136,28 +152,46 @@ if [ "$supervisor" = systemd ] && [ ! -e "$marker" ]; then
       near=${near%/*}; near=${near:-/}
     done
     nears="$nears $near"
-    [ -w "$near" ] || printf '%s\n' "read-only $each $(stat -c %m -- "$near")"
+    [ -w "$near" ] && continue
+    on=$(mount_of "$near")
+    if has_option ro "$on"; then printf '%s\n' "read-only $each $on"; else printf '%s\n' "unwritable $each $near"; fi
   done
   [ ! -e "$versions/current" ] || [ -L "$versions/current" ] || printf '%s\n' "not-link $versions/current"
   for each in "$versions"/*; do
     [ ! -d "$each" ] || [ -L "$each" ] || [ -x "$each/etcd" ] || printf '%s\n' "no-etcd $each"
   done
   nearest "$versions"
-  on=$(stat -c %m -- "$near")
-  case $(grep -F -e " $on " /proc/self/mounts | tail -n 1) in
-    *[\ ,]noexec[\ ,]*) printf '%s\n' "noexec $versions $on" ;;
-  esac
+  on=$(mount_of "$near")
+  if has_option noexec "$on"; then printf '%s\n' "noexec $versions $on"; fi
   for each in etcd etcdctl etcdutl; do
     case $(readlink -- "$links/$each") in "$versions"/*) continue ;; esac
     if [ -e "$links/$each" ] || [ -L "$links/$each" ]; then printf '%s\n' "foreign $links/$each"; fi
   done
+  user=$(id -u etcd 2>/dev/null)
+  case $user in
+    '')
+      for each in /etc/passwd /etc/group /etc/shadow /etc/gshadow; do
+        # Root cannot write a file that is immutable, or on a read-only mount.
+        [ ! -e "$each" ] || [ -w "$each" ] || printf '%s\n' "locked $each"
+      done ;;
+    0) echo 'root-user etcd' ;;
+    *)
+      owner=$(id -un -- "$user" 2>/dev/null)
+      [ "${owner:-etcd}" = etcd ] || printf '%s\n' "shared-user etcd $owner" ;;
+  esac
+  # The unit is 512 bytes in dash, and 1024 bytes in bash. The programs of etcd have 30 MB each.
+  size=$(ulimit -f 2>/dev/null)
+  case $size in
+    '' | *[!0-9]*) ;;
+    *) [ "$size" -ge 131072 ] || printf '%s\n' "file-limit $size" ;;
+  esac
   say spaces
   stat -f -c '%a %S %c %d' -- $nears
 fi
 
 say versions
 readlink "$versions/current" 2>/dev/null || echo none
-for folder in "$versions"/*; do [ -d "$folder" ] && echo "${folder##*/}"; done
+for folder in "$versions"/*; do [ -f "$folder/etcd" ] && echo "${folder##*/}"; done
 
 say listening
 # While our etcd runs, it uses the ports itself. Other users of the ports matter only before it starts.

@@ -1,6 +1,9 @@
 """Predicates for the state of a member's process and of its disk in an observation."""
 
-from etcdup.core.observed.model import DirSeen, HostSeen, MemberSilent, Observed
+from etcdup.core.observed.directory import DirSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
 from etcdup.core.spec.units import show_size
 
 # With less free space, etcd cannot create its next write-ahead log file, which it preallocates with 64 MB.
@@ -41,6 +44,6 @@ def free_space_hint(host: str, directory: DirSeen) -> str:
     path, size = directory.path, show_size(ENOUGH_BYTES)
     return (
         f"on {host}, free at least {size} on the file system of {path}, and delete no file in {path}. `etcdup archive "
-        f"list` shows old data that you can delete. `find $(df --output=target {path} | tail -n 1) -xdev -size +100M` "
-        "lists large files. Then run `etcdup apply`"
+        "list` shows old data, and what `restore --undo` still needs of it. "
+        f"`find $(df --output=target {path} | tail -n 1) -xdev -size +100M` lists large files. Then run `etcdup apply`"
     )

@@ -6,7 +6,7 @@ why the present start fails.
 
 from collections.abc import Iterator
 
-from etcdup.core.observed.model import UnitSeen
+from etcdup.core.observed.unit import UnitSeen
 from etcdup.core.spec.json_object import json_object
 
 # systemd's own messages about the unit have INVOCATION_ID, and the lines of its processes _SYSTEMD_INVOCATION_ID.

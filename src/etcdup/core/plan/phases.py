@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from itertools import groupby
 
+from etcdup.core.plan.certificate_steps import IssueCertificates
+from etcdup.core.plan.host_steps import ObtainBinaries
 from etcdup.core.plan.step import HostStep, Step
-from etcdup.core.plan.steps import IssueCertificates, ObtainBinaries
 
 # Steps that can be in one phase with others, unless they are disruptive.
 QUIET = (HostStep, IssueCertificates, ObtainBinaries)

@@ -86,7 +86,7 @@ def plan_from_json(data: dict[str, Any]) -> Plan:
         left = (tuple(data.get(key, ())) for key in ("unknown", "unsolved"))
         return Plan(data["cluster"], steps, tuple(data["notes"]), data["token"], *left)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a saved plan: {error}") from error
+        raise ValueError(f"a field is missing or wrong: {error}") from error
 
 
 def _step_from_json(item: dict[str, Any]) -> Step:

@@ -1,7 +1,8 @@
 """The base classes of all steps. A step is frozen data: an intent with a reason.
 
-It has no callables, no secrets and no clock. A step says which state is required. `core/host/commands.py` derives the
-commands from the step and a new observation. The plan from the next observation shows whether the state was reached.
+It has no callables, no secrets and no clock. A step says which state is required. `core/planner/commands.py` derives
+the commands from the step and a new observation. The plan from the next observation shows whether the state was
+reached.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,49 @@
 """All steps, by the name that they have in a saved plan."""
 
+from etcdup.core.plan.adopt_steps import (
+    AdoptHost,
+    FinishTakeOver,
+    GiveBackMember,
+    ReleaseHost,
+    TakeOverMember,
+)
+from etcdup.core.plan.certificate_steps import IssueCertificates, RevokeCertificates, RotateAuthority
+from etcdup.core.plan.database_steps import (
+    CompactHistory,
+    DefragmentMember,
+    DefragmentOffline,
+    DisarmCorruptAlarm,
+    DisarmSpaceAlarm,
+)
+from etcdup.core.plan.host_steps import (
+    DeleteArchives,
+    EnableUnit,
+    InstallBinaries,
+    InstallFiles,
+    ObtainBinaries,
+    PrepareHost,
+    ProveFiles,
+    RecordEndpoints,
+    RetireMember,
+    SetAside,
+    SwitchBinaries,
+)
+from etcdup.core.plan.member_steps import (
+    AddLearner,
+    DetachMember,
+    DrainMember,
+    FormCluster,
+    JoinMember,
+    MarkReplacement,
+    MoveClients,
+    MoveLeadership,
+    PromoteMember,
+    RemoveMember,
+    RestartMember,
+    SealCluster,
+    StartMember,
+    UpdatePeerUrl,
+)
 from etcdup.core.plan.restore_steps import (
     CopyData,
     EnableFence,
@@ -20,49 +64,12 @@ from etcdup.core.plan.restore_steps import (
     UndoData,
 )
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import (
-    AddLearner,
-    AdoptHost,
+from etcdup.core.plan.version_steps import (
     CancelDowngrade,
     CheckV2Store,
-    CompactHistory,
-    DefragmentMember,
-    DeleteArchives,
-    DetachMember,
-    DisarmCorruptAlarm,
-    DisarmSpaceAlarm,
-    DrainMember,
     EnableDowngrade,
-    EnableUnit,
     EnsureRaftSnapshot,
-    FinishTakeOver,
-    FormCluster,
-    GiveBackMember,
-    InstallBinaries,
-    InstallFiles,
-    IssueCertificates,
-    JoinMember,
-    MarkReplacement,
-    MoveClients,
-    MoveLeadership,
-    ObtainBinaries,
-    PrepareHost,
-    PromoteMember,
-    ProveFiles,
-    RecordEndpoints,
-    ReleaseHost,
-    RemoveMember,
-    RestartMember,
-    RetireMember,
-    RevokeCertificates,
-    RotateAuthority,
-    SealCluster,
-    SetAside,
-    StartMember,
-    SwitchBinaries,
-    TakeOverMember,
     TakeSnapshot,
-    UpdatePeerUrl,
 )
 
 STEPS: dict[str, type[Step]] = {
@@ -99,6 +106,7 @@ STEPS: dict[str, type[Step]] = {
         DisarmCorruptAlarm,
         CompactHistory,
         DefragmentMember,
+        DefragmentOffline,
         MoveLeadership,
         TakeSnapshot,
         CheckV2Store,
@@ -140,6 +148,7 @@ LASTING = (
     DisarmCorruptAlarm,
     CompactHistory,
     DefragmentMember,
+    DefragmentOffline,
     GiveBackMember,
     MoveClients,
     CopyData,

@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 from etcdup.core.certs.generation import refuse_stale_pki
 from etcdup.core.members.ready_hosts import only_on_ready_hosts
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.host_steps import DeleteArchives
 from etcdup.core.plan.plan import Plan, Refusal, Refused
-from etcdup.core.plan.steps import DeleteArchives
 from etcdup.core.recovery.undo_by_restore import undo_archives
 from etcdup.core.restore.unfinished import refuse_unfinished_restore
 from etcdup.core.spec.model import Spec

@@ -7,6 +7,7 @@ from etcdup.core.host.actions import HostAction
 from etcdup.core.host.commands import host_commands
 from etcdup.core.members.member_list import host_of
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.adopt_steps import AdoptHost, ReleaseHost
 from etcdup.core.plan.restore_steps import (
     CopyData,
     EnableFence,
@@ -19,7 +20,6 @@ from etcdup.core.plan.restore_steps import (
     UndoData,
 )
 from etcdup.core.plan.step import HostStep
-from etcdup.core.plan.steps import AdoptHost, ReleaseHost
 from etcdup.core.restore.commands import restore_commands
 from etcdup.core.spec.model import Spec
 

@@ -3,10 +3,12 @@
 from etcdup.core.certs.generation import refuse_stale_pki
 from etcdup.core.members.member_list import host_of
 from etcdup.core.members.ready_hosts import only_on_ready_hosts
-from etcdup.core.observed.model import ASIDE_PREFIX, HostSeen, Observed, Unreachable
+from etcdup.core.observed.directory import ASIDE_PREFIX
+from etcdup.core.observed.host import HostSeen, Unreachable
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.host_steps import RetireMember
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import RetireMember
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
 

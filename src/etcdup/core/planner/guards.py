@@ -4,6 +4,7 @@ The planner calls the guards to predict refusals. Apply calls them again on a ne
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from etcdup.core.adopt.take_over import refuse_switch
 from etcdup.core.adopt.verbs import refuse_step_of_waiting
@@ -15,6 +16,7 @@ from etcdup.core.maintain.defrag import refuse_any_defrag, refuse_defrag
 from etcdup.core.maintain.leadership import refuse_move_leader
 from etcdup.core.members.bootstrap import refuse_form
 from etcdup.core.members.endpoints import refuse_move_endpoint, refuse_remove_endpoint
+from etcdup.core.members.exchanged_data import refuse_exchanged_data
 from etcdup.core.members.limits import refuse_disarm_corrupt
 from etcdup.core.members.membership_guards import (
     refuse_add,
@@ -29,6 +31,31 @@ from etcdup.core.members.quorum import quorum_of, refuse_corrupt_alarm, refuse_r
 from etcdup.core.members.space import refuse_disarm
 from etcdup.core.members.superseded import refuse_fence, refuse_retire, refuse_superseded
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.adopt_steps import GiveBackMember, TakeOverMember
+from etcdup.core.plan.certificate_steps import IssueCertificates, RevokeCertificates, RotateAuthority
+from etcdup.core.plan.database_steps import (
+    CompactHistory,
+    DefragmentMember,
+    DefragmentOffline,
+    DisarmCorruptAlarm,
+    DisarmSpaceAlarm,
+)
+from etcdup.core.plan.host_steps import DeleteArchives, InstallFiles, ProveFiles, RetireMember, SetAside
+from etcdup.core.plan.member_steps import (
+    AddLearner,
+    DetachMember,
+    DrainMember,
+    FormCluster,
+    JoinMember,
+    MarkReplacement,
+    MoveClients,
+    MoveLeadership,
+    PromoteMember,
+    RemoveMember,
+    RestartMember,
+    StartMember,
+    UpdatePeerUrl,
+)
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.restore_steps import (
     CopyData,
@@ -43,40 +70,13 @@ from etcdup.core.plan.restore_steps import (
     StopMembers,
     UndoData,
 )
-from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import (
-    AddLearner,
+from etcdup.core.plan.step import HostStep, Step
+from etcdup.core.plan.version_steps import (
     CancelDowngrade,
     CheckV2Store,
-    CompactHistory,
-    DefragmentMember,
-    DeleteArchives,
-    DetachMember,
-    DisarmCorruptAlarm,
-    DisarmSpaceAlarm,
-    DrainMember,
     EnableDowngrade,
     EnsureRaftSnapshot,
-    FormCluster,
-    GiveBackMember,
-    InstallFiles,
-    IssueCertificates,
-    JoinMember,
-    MarkReplacement,
-    MoveClients,
-    MoveLeadership,
-    PromoteMember,
-    ProveFiles,
-    RemoveMember,
-    RestartMember,
-    RetireMember,
-    RevokeCertificates,
-    RotateAuthority,
-    SetAside,
-    StartMember,
-    TakeOverMember,
     TakeSnapshot,
-    UpdatePeerUrl,
 )
 from etcdup.core.planner.archives import refuse_delete_archives
 from etcdup.core.recovery.disk_space import refuse_free_space
@@ -94,6 +94,7 @@ NEED_MAJORITY = (
     DisarmCorruptAlarm,
     CompactHistory,
     DefragmentMember,
+    DefragmentOffline,
     MoveLeadership,
     AddLearner,
     PromoteMember,
@@ -113,9 +114,22 @@ def refuse_step(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ..
     """Return every reason against this step now; an empty tuple means that the step is allowed."""
     if waiting := refuse_step_of_waiting(step, observed):
         return waiting
+    if observed.repaired and not is_of_repair(step, observed.repaired):
+        observed = replace(observed, repaired="")
     if isinstance(step, NEED_MAJORITY) and (reasons := refuse_without_majority(spec, observed)):
         return reasons
+    # A restore replaces the data of all members.
+    is_of_member = isinstance(step, NEED_MAJORITY) and not isinstance(step, StopMembers)
+    if is_of_member and (exchanged := refuse_exchanged_data(spec, observed)):
+        return exchanged
     return _refuse_kind(step, spec, observed)
+
+
+def is_of_repair(step: Step, name: str) -> bool:
+    """Return whether the step repairs this member. A CORRUPT alarm forbids all other steps."""
+    if isinstance(step, DisarmCorruptAlarm):
+        return step.member == name
+    return isinstance(step, HostStep) and step.host == name
 
 
 def refuse_without_majority(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
@@ -187,6 +201,8 @@ def _refuse_kind(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, .
             return refuse_any_defrag(spec, observed)
         case DefragmentMember(host=host):
             return refuse_defrag(host, spec, observed)
+        case DefragmentOffline(host=host):
+            return refuse_restart(host, observed) or refuse_defrag(host, spec, observed)
         case TakeOverMember(host=host) | GiveBackMember(host=host):
             return refuse_switch(host, observed)
         case MoveLeadership(host=host):

@@ -6,7 +6,9 @@ from dataclasses import replace
 from etcdup.core.certs.generation import stale_pki_notes
 from etcdup.core.certs.revocation import unrevoked_notes
 from etcdup.core.host.files import desired_settings
-from etcdup.core.host.outside_settings import outside_notes
+from etcdup.core.host.folders import foreign_folder_notes
+from etcdup.core.host.outside_settings import drop_in_notes, outside_notes
+from etcdup.core.host.path_faults import lost_at_reboot_notes
 from etcdup.core.host.settings import CLIENT_AUTH_VARIABLE
 from etcdup.core.host.tool_links import foreign_tool_notes
 from etcdup.core.members.bootstrap import forget_host_command
@@ -14,8 +16,8 @@ from etcdup.core.members.endpoints import endpoint_notes
 from etcdup.core.members.member_list import entry_of, member_list, name_of
 from etcdup.core.members.membership import MembershipChange, departed_hosts, is_replaced
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import RemoveMember
 from etcdup.core.plan.plan import Plan, Refusal, fold_hosts
-from etcdup.core.plan.steps import RemoveMember
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
@@ -36,18 +38,19 @@ def notes(
     return (
         *_cloned_machine_notes(observed),
         *_foreign_tool_notes(spec, observed),
+        *_new_host_notes(spec, observed),
         *_outside_notes(spec, observed),
         *stale_pki_notes(observed),
         *_client_auth_notes(spec, observed),
         *(_membership_notes(spec, observed, change) if change else ()),
         *unrevoked_notes(spec, observed),
-        *_hop_notes(running_versions(spec, observed), path),
+        *_hop_notes(running_versions(spec, observed), path, users=bool(observed.auth)),
     )
 
 
-def _hop_notes(versions: Collection[Version], path: tuple[VersionHop, ...]) -> Iterator[str]:
+def _hop_notes(versions: Collection[Version], path: tuple[VersionHop, ...], *, users: bool) -> Iterator[str]:
     for hop in path:
-        yield from upgrade_paths.hop_notes(hop, versions)
+        yield from upgrade_paths.hop_notes(hop, versions, users=users)
         versions = {hop.target}
 
 
@@ -96,10 +99,20 @@ def _foreign_tool_notes(spec: Spec, observed: Observed) -> Iterator[str]:
             yield from foreign_tool_notes(seen, layout_of(spec, host))
 
 
+def _new_host_notes(spec: Spec, observed: Observed) -> Iterator[str]:
+    for host in spec.hosts:
+        seen = observed.reachable().get(host.name)
+        if seen is not None and seen.marker is None:
+            yield from foreign_folder_notes(seen, layout_of(spec, host))
+            yield from lost_at_reboot_notes(seen)
+
+
 def _outside_notes(spec: Spec, observed: Observed) -> Iterator[str]:
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
-        if seen is not None and seen.marker is not None:
+        if seen is not None and seen.marker is None:
+            yield from drop_in_notes(seen)
+        elif seen is not None and seen.marker is not None:
             layout = layout_of(spec, host)
             settings = desired_settings(spec, host, layout, seen.marker.token, observed.pki)
             yield from outside_notes(seen, settings.variables())

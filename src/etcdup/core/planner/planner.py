@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from etcdup.core.adopt.marker import refuse_changed_settings
 from etcdup.core.adopt.verbs import refuse_step_of_waiting
+from etcdup.core.certs.ca_rotation import refuse_own_ca_of_waiting, refuse_unsigned
 from etcdup.core.certs.generation import refuse_stale_pki
 from etcdup.core.certs.issue import certificate_steps, pki_without_due
 from etcdup.core.certs.revocation import retired_certs, revoke_retired_steps
@@ -26,9 +27,9 @@ from etcdup.core.members.superseded import (
     without_superseded,
 )
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import FormCluster
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import FormCluster
 from etcdup.core.planner.notes import notes, with_causes
 from etcdup.core.planner.reconcile import plan_reconcile
 from etcdup.core.restore.unfinished import refuse_unfinished_restore
@@ -99,7 +100,7 @@ def _plan_clearing_first(spec: Spec, old: tuple[str, ...], observed: Observed, f
 
 def _refuse_any_plan(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Refuse any plan for a version that loses data, hosts that trust another CA, or data that is not ours."""
-    reasons: list[Refused] = []
+    reasons = [*refuse_own_ca_of_waiting(observed), *refuse_unsigned(spec, observed)]
     for binaries in observed.binaries:
         reasons += refuse_version(spec.at(binaries.version), vouched=binaries.is_vouched)
     for host in spec.hosts:

@@ -1,8 +1,9 @@
 """The plan for a cluster that exists: bring it to the state of cluster.yaml, in a safe order.
 
 First come steps that disturb no member. Then members that block other changes are removed, stopped members start, and
-members with a new address get it. Then new members join and old members leave, one at a time. Settings and versions
-come last, when all members are healthy. The certificates of members that left are revoked after that.
+members with a new address get it. Then new members join and old members leave, one at a time. Of two members, none can
+restart before that, so their addresses change then. Settings and versions come last, when all members are healthy. The
+certificates of members that left are revoked after that.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,27 +25,24 @@ from etcdup.core.host.files import pki_files
 from etcdup.core.host.obtain_binaries import with_obtain_steps
 from etcdup.core.members.bootstrap import seal_step
 from etcdup.core.members.endpoints import record_endpoints_steps
+from etcdup.core.members.exchanged_data import refuse_exchanged_data
 from etcdup.core.members.member_list import entry_of, member_list
 from etcdup.core.members.membership import MembershipChange, is_replaced, membership_change
 from etcdup.core.members.peer_ports import PEER_URLS, is_at_previous_address
-from etcdup.core.members.quorum import refuse_start
+from etcdup.core.members.quorum import refuse_start, voter_count
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.members.rolling_restart import restarts_due, rolling_restart_steps
 from etcdup.core.members.space import can_disarm_now, disarm_steps, refuse_smaller_quota
 from etcdup.core.members.superseded import refuse_mixed_clusters
 from etcdup.core.members.unproved import prove_steps
-from etcdup.core.observed.model import MemberSilent, Observed
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.certificate_steps import RevokeCertificates
+from etcdup.core.plan.host_steps import InstallFiles
+from etcdup.core.plan.member_steps import AddLearner, JoinMember, RestartMember, StartMember
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import EnableFence
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import (
-    AddLearner,
-    InstallFiles,
-    JoinMember,
-    RestartMember,
-    RevokeCertificates,
-    StartMember,
-)
 from etcdup.core.planner.guards import refuse_first_disruptive
 from etcdup.core.planner.notes import notes
 from etcdup.core.planner.stopped_members import crossing_hosts, start_steps, stopped_hosts
@@ -174,6 +172,9 @@ def _refuse_reconcile(
 ) -> tuple[Refused, ...]:
     if split := refuse_mixed_clusters(observed):
         return split
+    # The data of a stopped member may be that of another host too, so all start first.
+    if not stopped and (exchanged := refuse_exchanged_data(spec, observed)):
+        return exchanged
     reasons = list(change.refused)
     reasons += [path] if isinstance(path, Refused) else refuse_version_change(spec, observed, change, path)
     reasons += [reason for name in stopped for reason in refuse_start(name, spec, observed)]
@@ -202,6 +203,9 @@ def _steps(
     moving = {name: due.pop(name) for name in _moving_hosts(spec, started, change, due)}
     moved_late = {step.host: due.pop(step.host) for step in change.late_moves if step.host in due}
     unsealed = _unsealed_hosts(spec, observed, change)
+    moves = _move_steps(first, observed, token, change, moving)
+    # Two voters are a quorum only together, so the restart of one of them waits until there are three, or one.
+    moves_last = voter_count(observed) == 2 and bool(change.turns)
     return [
         *record_endpoints_steps(spec, observed),
         *_preparation_steps(
@@ -214,8 +218,9 @@ def _steps(
         *([seal_step(unsealed)] if unsealed else []),
         *change.removals,
         *start_steps(first, observed, token, stopped, checks),
-        *_move_steps(first, observed, token, change, moving),
+        *(() if moves_last else moves),
         *change.turns,
+        *(moves if moves_last else ()),
         *change.late_moves,
         *rolling_restart_steps(first, observed, token, moved_late),
         *(

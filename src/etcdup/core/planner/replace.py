@@ -13,9 +13,12 @@ from etcdup.core.members.member_list import entry_of, member_list, name_of
 from etcdup.core.members.membership import is_replaced
 from etcdup.core.members.membership_guards import refuse_while_mixed
 from etcdup.core.members.quorum import can_lose, healthy, voter_count
-from etcdup.core.observed.model import HostSeen, ListedMember, Marker, Observed, Unreachable
+from etcdup.core.observed.host import HostSeen, Unreachable
+from etcdup.core.observed.marker import Marker
+from etcdup.core.observed.member import ListedMember
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import MarkReplacement
 from etcdup.core.plan.plan import Plan, Refusal, Refused
-from etcdup.core.plan.steps import MarkReplacement
 from etcdup.core.planner.planner import plan
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.versions.version_steps import running_versions

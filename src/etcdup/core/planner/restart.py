@@ -11,11 +11,12 @@ from etcdup.core.members.quorum import refuse_restart, voter_count
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.members.ready_hosts import only_on_ready_hosts
 from etcdup.core.members.rolling_restart import rolling_restart_steps
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import is_stopped
+from etcdup.core.plan.member_steps import DrainMember, StartMember
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import DrainMember, StartMember
 from etcdup.core.planner.guards import refuse_first_disruptive
 from etcdup.core.planner.planner import plan
 from etcdup.core.spec.model import Spec
@@ -38,7 +39,7 @@ def plan_restart(spec: Spec, observed: Observed, token: str, before: Starts) -> 
     if isinstance(left, Refusal):
         return left
     if not all(isinstance(step, StartMember) for step in left.steps):
-        return _refuse_pending(spec, left)
+        return refuse_pending(spec, left)
     due: dict[str, tuple[str, ...]] = {
         name: ("you requested it",) for name, start in before.items() if _is_due(name, start, observed)
     }
@@ -55,7 +56,7 @@ def plan_drain(spec: Spec, name: str, observed: Observed, token: str) -> Plan | 
     if isinstance(left, Refusal):
         return left
     if left.steps:
-        return _refuse_pending(spec, left)
+        return refuse_pending(spec, left)
     step = DrainMember(host=name, reason="you requested it, to reboot the host", rules=(38, 39))
     return _checked(spec, replace(left, steps=tuple(with_quorum_effects([step], observed))), observed)
 
@@ -77,7 +78,8 @@ def _checked(spec: Spec, planned: Plan, observed: Observed) -> Plan | Refusal:
     return only_on_ready_hosts(replace(planned, notes=notes), spec, observed)
 
 
-def _refuse_pending(spec: Spec, left: Plan) -> Refusal:
+def refuse_pending(spec: Spec, left: Plan) -> Refusal:
+    """Return the refusal while `apply` has other work: a restart would put new settings into use."""
     count = f"{len(left.steps)} step{'' if len(left.steps) == 1 else 's'}"
     reason = Refused(
         f"the cluster differs from cluster.yaml: apply has {count} left to do",

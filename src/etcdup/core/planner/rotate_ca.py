@@ -13,9 +13,10 @@ from etcdup.core.certs.ca_rotation import (
 )
 from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.quorum_forecast import with_quorum_effects
-from etcdup.core.observed.model import Observed, PkiSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import PkiSeen
+from etcdup.core.plan.certificate_steps import RotateAuthority
 from etcdup.core.plan.plan import Plan, Refusal, Refused
-from etcdup.core.plan.steps import RotateAuthority
 from etcdup.core.planner.planner import plan
 from etcdup.core.spec.model import Spec
 

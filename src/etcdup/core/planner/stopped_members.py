@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from etcdup.core.host.drift import binaries_steps, settings_steps, switch_steps
 from etcdup.core.members.membership import MembershipChange
 from etcdup.core.members.quorum import start_step
-from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import PkiSeen
 from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.step import Step

@@ -15,10 +15,14 @@ from dataclasses import replace
 
 from etcdup.core.etcd.wal import LastEntry
 from etcdup.core.host.actions import HostAction, RunCommand
+from etcdup.core.host.data_paths import archived_path
 from etcdup.core.host.log_files import log_folder
 from etcdup.core.host.member_user import RIGHTS, as_user, own_folder, remove_argv
 from etcdup.core.members.ready_hosts import only_on_ready_hosts
-from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, MemberSilent, Observed
+from etcdup.core.observed.directory import ASIDE_PREFIX, DirSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import SalvageData, StopMembers
 from etcdup.core.plan.step import Step
@@ -107,8 +111,7 @@ def with_archived_data(seen: HostSeen, suffix: str) -> HostSeen:
 
 
 def _archived(directory: DirSeen, suffix: str) -> DirSeen:
-    path = f"{directory.path}/{suffix}" if directory.mount else f"{directory.path}.{suffix}"
-    return replace(directory, path=path, mount=False, has_wal=True)
+    return replace(directory, path=archived_path(directory, suffix), mount=False, has_wal=True)
 
 
 def salvage_keys_path(layout: Layout) -> str:

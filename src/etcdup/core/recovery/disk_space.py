@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from etcdup.core.observed.model import ASIDE_PREFIX, HostSeen, Observed
+from etcdup.core.observed.directory import ASIDE_PREFIX
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import FULL_BYTES, free_space_hint, full_directory
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.restore_steps import FreeSpace

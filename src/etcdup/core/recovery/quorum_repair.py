@@ -13,7 +13,9 @@ from etcdup.core.certs.validity import is_valid, untimely_roles, validity_hint
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.members.quorum import quorum_of, start_step
 from etcdup.core.members.ready_hosts import only_on_ready_hosts
-from etcdup.core.observed.model import HostSeen, MemberSilent, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import full_directory, is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step

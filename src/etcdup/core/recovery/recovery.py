@@ -14,12 +14,14 @@ from etcdup.core.members.limits import limits
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.members.quorum import quorum_of, voter_count
 from etcdup.core.members.superseded import refuse_mixed_clusters, refuse_superseded, refuse_two_clusters
-from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.recovery.disk_salvage import salvageable_hosts
 from etcdup.core.recovery.quorum_repair import reachable_quorum, refuse_rebuild
 from etcdup.core.restore.data_copy import hosts_to_copy, refuse_copy
-from etcdup.core.restore.restore import plan_restore, space_needed
+from etcdup.core.restore.restore import plan_restore
+from etcdup.core.restore.restore_guards import space_needed
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 

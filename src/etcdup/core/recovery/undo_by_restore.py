@@ -13,13 +13,15 @@ from dataclasses import replace
 from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.etcd.wal import LastEntry
 from etcdup.core.members.ready_hosts import only_on_ready_hosts
-from etcdup.core.observed.model import Marker, Observed, Restored
+from etcdup.core.observed.marker import Marker, Restored
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import SalvageArchive
 from etcdup.core.recovery.disk_salvage import newest_log, refuse_salvage, with_archived_data
+from etcdup.core.restore.attempt import token_to_resume
 from etcdup.core.restore.client_notes import client_note, lease_notes
 from etcdup.core.restore.lost_hosts import lost_hosts, must_prepare_again
-from etcdup.core.restore.restore import plan_restore, token_to_resume
+from etcdup.core.restore.restore import plan_restore
 from etcdup.core.restore.undo import is_undo_begun, refuse_host_without_archive, refuse_unreachable
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec

@@ -16,6 +16,7 @@ from etcdup.core.host.actions import (
 )
 from etcdup.core.host.closed_member import closed_settings
 from etcdup.core.host.content import TextContent
+from etcdup.core.host.data_paths import archived_path, remove_staged_commands, staged_path
 from etcdup.core.host.files import desired_settings
 from etcdup.core.host.marker import marker_file
 from etcdup.core.host.member_user import (
@@ -27,8 +28,12 @@ from etcdup.core.host.member_user import (
     own_folder,
     remove_argv,
 )
+from etcdup.core.host.offline_defrag import offline_tool
 from etcdup.core.host.settings import show_settings
-from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, Marker, PkiSeen, Restored
+from etcdup.core.observed.directory import DirSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.marker import Marker, Restored
+from etcdup.core.observed.pki import PkiSeen
 from etcdup.core.plan.restore_steps import (
     CopyData,
     EnableFence,
@@ -41,6 +46,9 @@ from etcdup.core.plan.restore_steps import (
     UndoData,
 )
 from etcdup.core.restore.data_copy import copy_data_commands, copy_path
+from etcdup.core.restore.fence_commands import disable_fence_commands, enable_fence_commands
+from etcdup.core.restore.lost_hosts import member_digest
+from etcdup.core.restore.scripts import PLACE, RECEIVE, RESTORE, UNDO
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 
@@ -88,30 +96,6 @@ def restore_commands(
             yield RunCommand(("rm", "-f", layout.fence_disabled), doing)
 
 
-def disable_fence_commands(layout: Layout) -> Iterator[HostAction]:
-    """Yield the commands that switch the startup fence off for one start.
-
-    Restored members start together, so none of them has to check whether its cluster was superseded
-    (core/host/startup_fence.py).
-    """
-    doing = "disabling the startup fence for this start"
-    yield RunCommand(("mkdir", "-p", layout.run), doing)
-    yield WriteFiles((FileToWrite(layout.fence_disabled, TextContent(""), 0o644, "root:root"),), doing)
-
-
-def enable_fence_commands(layout: Layout) -> Iterator[HostAction]:
-    """Yield the command that switches the startup fence on again."""
-    yield RunCommand(("rm", "-f", layout.fence_disabled), "enabling the startup fence")
-
-
-def staged_path(directory: DirSeen) -> str:
-    """Return the path of the staged data: next to the directory, or inside it if it is a mount point.
-
-    It is on the same file system, so that a rename puts the data in place.
-    """
-    return f"{directory.path}/{ASIDE_PREFIX}restore" if directory.mount else f"{directory.path}.restore"
-
-
 def _stage(
     step: StageRestore, spec: Spec, host: HostSpec, seen: HostSeen, layout: Layout
 ) -> Iterator[HostAction]:
@@ -136,37 +120,35 @@ def _stage(
         layout.data_dir,
         formed,
         mount=seen.data.mount,
-        restored=_staged(step, seen.marker),
+        restored=replace(_staged(step, seen), members=member_digest(spec)),
         endpoints=endpoints,
         etcd_name=host.member_name,
     )
     yield WriteFiles((marker_file(layout, marker),), "writing the marker")
 
 
-def _staged(step: StageRestore, marker: Marker | None) -> Restored:
+def _staged(step: StageRestore, seen: HostSeen) -> Restored:
     """Return the entry of the marker.
 
-    If the data in place is of an abandoned attempt, the data from before the restore is archived already. An undo needs
-    that archive and its token, which is the last one.
+    If an earlier attempt was abandoned, the data from before the restore is archived under the suffix of that attempt,
+    or will be. An undo needs it, and its token, which is the last one. A host that is new in the restore has none.
     """
+    marker = seen.marker
     earlier = marker.restored if marker is not None and marker.is_being_restored else None
-    if marker is None or earlier is None or (earlier.stage == "staged" and not earlier.again):
-        former = marker.former(step.token) if marker is not None else ()
+    if marker is None or earlier is None:
+        is_new = marker is None or not (marker.formed or marker.restored or seen.has_member)
+        former = () if marker is None or is_new else marker.former(step.token)
         return Restored(step.sha256, "staged", step.aside, step.bump, former, step.undoes)
     former = tuple(each for each in (marker.token, *earlier.former) if each != step.token)
+    former = former if earlier.former else ()
     return Restored(step.sha256, "staged", earlier.aside, step.bump, former, step.undoes, again=step.aside)
 
 
 def _restore_argv(
     step: StageRestore, spec: Spec, host: HostSpec, layout: Layout, copy: str, folders: list[str]
 ) -> tuple[str, ...]:
-    """Return the restore command of the etcd version that will run on the data (rule 59).
-
-    In 3.4 the command is in etcdctl, in later versions in etcdutl.
-    """
-    tools = layout.version_dir(str(spec.version))
-    old = spec.version.series <= (3, 4)
-    tool = ("env", "-i", "ETCDCTL_API=3", f"{tools}/etcdctl") if old else (f"{tools}/etcdutl",)
+    """Return the restore command of the etcd version that will run on the data (rule 59)."""
+    tool = offline_tool(layout.version_dir(str(spec.version)), spec.version)
     bump = ("--bump-revision", str(step.bump), "--mark-compacted") if step.bump else ()
     return (
         *tool, "snapshot", "restore", copy, "--name", host.member_name, "--initial-cluster", spec.initial_cluster(),
@@ -205,10 +187,18 @@ def _place_data(
     if step.closed:
         yield _conf_file(spec, host, seen.marker.token, pki, closed=True)
     for directory in filter(None, (seen.data, seen.wal)):
-        staged = name_of(staged_path(directory))
-        suffix = seen.marker.restored.again or seen.marker.restored.aside
+        staged, suffix = name_of(staged_path(directory)), _suffix_of(directory, seen, seen.marker.restored)
         yield RunCommand(_move_argv(layout, directory, PLACE, "place", staged, suffix), doing)
     yield from _mark_stage(seen, layout, "placed" if step.closed else "open")
+
+
+def _suffix_of(directory: DirSeen, seen: HostSeen, restored: Restored) -> str:
+    """Return the suffix for the data in place: it is from before the restore, or of an abandoned attempt.
+
+    A killed attempt may have exchanged it without a change of the marker.
+    """
+    is_archived = archived_path(directory, restored.aside) in seen.archives
+    return restored.again if restored.again and is_archived else restored.aside
 
 
 def _move_argv(layout: Layout, directory: DirSeen, script: str, *arguments: str) -> Argv:
@@ -266,15 +256,13 @@ def _undo(step: UndoData, seen: HostSeen, layout: Layout) -> Iterator[HostAction
     for directory in filter(None, (seen.data, seen.wal)):
         suffixes = (marker.restored.aside, step.aside)
         yield RunCommand(_move_argv(layout, directory, UNDO, "undo", *suffixes), doing)
-        yield RunCommand(remove_argv(layout, staged_path(directory), ".db", ".db.part"), doing)
+    yield from remove_staged_commands(seen, layout)
     yield from _mark_undone(marker, layout)
 
 
 def _forget(seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
     assert seen.marker is not None
-    for directory in filter(None, (seen.data, seen.wal)):
-        argv = remove_argv(layout, staged_path(directory), ".db", ".db.part")
-        yield RunCommand(argv, "removing the staged data")
+    yield from remove_staged_commands(seen, layout)
     yield from _mark_undone(seen.marker, layout)
 
 
@@ -288,7 +276,9 @@ def _mark_undone(marker: Marker, layout: Layout) -> Iterator[HostAction]:
     if restored.former:
         former = (*restored.former[:-1], marker.token)
         undone = replace(
-            marker, token=restored.former[-1], restored=replace(restored, stage="undone", former=former)
+            marker,
+            token=restored.former[-1],
+            restored=replace(restored, stage="undone", former=former, members=""),
         )
     else:
         undone = replace(marker, restored=None)
@@ -298,71 +288,7 @@ def _mark_undone(marker: Marker, layout: Layout) -> Iterator[HostAction]:
 def _mark_stage(seen: HostSeen, layout: Layout, stage: str) -> Iterator[HostAction]:
     assert seen.marker is not None
     assert seen.marker.restored is not None
-    marker = replace(seen.marker, formed=True, restored=replace(seen.marker.restored, stage=stage))
+    members = "" if stage == "done" else seen.marker.restored.members
+    restored = replace(seen.marker.restored, stage=stage, members=members)
+    marker = replace(seen.marker, formed=True, restored=restored)
     yield WriteFiles((marker_file(layout, marker),), "writing the marker")
-
-
-# Only the last rename makes the file visible, so it is either complete or absent. If root receives it, no other user
-# can change it, and the member's user can read it.
-RECEIVE = """\
-set -eu
-umask 077
-rm -rf -- "$1.part"
-cat >"$1.part"
-echo "$2  $1.part" | sha256sum -c --status || { echo "the snapshot arrived damaged" >&2; exit 1; }
-if [ -n "$3" ] && [ "$(id -u)" = 0 ]; then chgrp -- "$3" "$1.part"; chmod 0640 "$1.part"; fi
-mv -T -- "$1.part" "$1"
-"""
-
-# etcdctl 3.4 restores only to a directory that does not exist. The member's user can make one in its own directory.
-RESTORE = """\
-set -eu
-staged=$1
-shift
-"$@"
-mv -T -- "$staged/new/member" "$staged/member"
-rmdir -- "$staged/new"
-"""
-
-# The script may be interrupted anywhere and run again. It never archives restored data as old data: it archives only
-# while the staged directory exists, and that directory is renamed before restored data is in the data directory.
-# Arguments: the staged directory, the suffix of the old data, and the data directory. Without the last one, the script
-# runs in the data directory.
-PLACE = """\
-set -eu
-if [ -z "$3" ]; then
-  if [ -e "$1" ]; then
-    mkdir -p -- "$2"
-    for old in member *.wal *.tmp; do [ ! -e "$old" ] || mv -- "$old" "$2/"; done
-    mv -T -- "$1" "$1.placing"
-  fi
-  [ -e "$1.placing" ] || exit 0
-  for new in "$1.placing"/*; do [ ! -e "$new" ] || mv -- "$new" ./; done
-  rmdir -- "$1.placing"
-elif [ -e "$1" ]; then
-  [ ! -e "$3" ] || mv -T -- "$3" "$3.$2"
-  mv -T -- "$1" "$3"
-fi
-"""
-
-# The script may be interrupted anywhere and run again. It never archives old data as restored data: it archives only
-# while the directory of the old data exists, and that is renamed before old data is in the data directory again.
-# Arguments: the suffixes of the old and of the restored data, and the data directory. Without the last one, the script
-# runs in the data directory. An earlier etcdup made the directory of old data there as root.
-UNDO = """\
-set -eu
-if [ -z "$3" ]; then
-  if [ -e "$1" ]; then
-    [ -w "$1" ] || { echo "user etcd must own $(pwd -P)/$1: run chown etcd:etcd $(pwd -P)/$1" >&2; exit 1; }
-    mkdir -p -- "$2"
-    for new in member *.wal *.tmp; do [ ! -e "$new" ] || mv -- "$new" "$2/"; done
-    mv -T -- "$1" "$1.undoing"
-  fi
-  [ -e "$1.undoing" ] || exit 0
-  for old in "$1.undoing"/*; do [ ! -e "$old" ] || mv -- "$old" ./; done
-  rmdir -- "$1.undoing"
-elif [ -e "$3.$1" ]; then
-  [ ! -e "$3" ] || mv -T -- "$3" "$3.$2"
-  mv -T -- "$3.$1" "$3"
-fi
-"""

@@ -8,7 +8,9 @@ from collections.abc import Collection, Iterator, Mapping
 
 from etcdup.core.host.actions import RunCommand
 from etcdup.core.host.member_user import as_user, in_folder_of, name_of
-from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, Observed
+from etcdup.core.observed.directory import ASIDE_PREFIX, DirSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.restore_steps import CopyData
 from etcdup.core.spec.layout import Layout

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from etcdup.core.backups.snapshot import SnapshotFile
-from etcdup.core.observed.model import ListedMember, MemberSeen, Observed
+from etcdup.core.observed.member import ListedMember, MemberSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
 
@@ -61,11 +62,12 @@ def _hint(spec: Spec, snapshot: SnapshotFile) -> str:
     exchanged = f"all members of {spec.name} were replaced after the snapshot was taken"
     if snapshot.origin:
         return (
-            f"pass `--from-cluster {spec.name}` if {exchanged}, or if you want a clone of the other cluster on "
-            "these hosts"
+            f"check that this is the right file. Pass `--from-cluster {spec.name}` if {exchanged}, or if the data of "
+            "another cluster must replace the data of these hosts"
         )
     return (
-        "pass `--from-cluster NAME` to restore it here anyway, as a clone of cluster NAME. If "
+        "check that this is the right file. With `--from-cluster NAME`, the data of cluster NAME in it replaces the "
+        "data of these hosts. If "
         f"{exchanged}, pass `--from-cluster {spec.name}`"
     )
 

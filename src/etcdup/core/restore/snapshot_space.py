@@ -22,10 +22,11 @@ from etcdup.core.members.space import (
     running_quota,
 )
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.database_steps import DisarmSpaceAlarm
+from etcdup.core.plan.member_steps import RestartMember
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.restore_steps import StopMembers
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import DisarmSpaceAlarm, RestartMember
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 
@@ -130,7 +131,7 @@ def _refuse_corrupt(snapshot: SnapshotFile) -> tuple[Refused, ...]:
     return (
         Refused(
             f"the snapshot has the alarm {', '.join(alarms)}: the data of its members differed, and it is unknown "
-            "whether the snapshot has the right data. A restored cluster would refuse all requests",
+            "whether the snapshot has the right data. A restored cluster would refuse all writes",
             hint="restore a backup that was taken before the alarm: `etcdup backup list`. If you know that the data "
             "of this snapshot is right, `etcdup backup compact BACKUP --without-alarms --out FILE` writes it without "
             "the alarm; then restore FILE",

@@ -8,13 +8,17 @@ partly undone. Then all members are stopped, the directories are exchanged, and 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from etcdup.core.certs.generation import refuse_stale_pki
+from etcdup.core.certs.revocation import restored_notes
 from etcdup.core.host.drift import settings_steps
 from etcdup.core.members.quorum import healthy
 from etcdup.core.members.ready_hosts import only_on_ready_hosts
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import is_inactive
+from etcdup.core.plan.host_steps import RetireMember
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import ForgetRestore, MarkUndo, StartRestored, StopMembers, UndoData
 from etcdup.core.plan.step import Step
@@ -72,6 +76,9 @@ def _steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
     for name, host in seen.items():
         if not untouched:
             yield from settings_steps(spec, spec.host(name), host, _token(host), observed.pki)
+    for name in _prepared_elsewhere(spec, observed):
+        reason = "the restore prepared it as a new host, and cluster.yaml does not name it any more"
+        yield RetireMember(host=name, suffix=suffix, reason=reason, rules=(57,))
     waiting = any(_stage(host) for host in seen.values())
     unproved = any(host.fence_disabled or not host.unit.is_running for host in seen.values())
     if (waiting and not untouched) or unproved:
@@ -134,7 +141,7 @@ def _refuse_undo(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refu
     if not resumed and is_undo_unstarted(spec, observed):
         return ()
     restored = [name for name, host in seen.items() if _stage(host)]
-    if not restored and not resumed:
+    if not restored and not resumed and not _prepared_elsewhere(spec, observed):
         return (
             Refused(
                 f"no host of cluster {spec.name} has the marker of a restore: there is nothing to undo",
@@ -145,9 +152,21 @@ def _refuse_undo(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refu
     if "" in stages and stages & {"placed", "done"}:
         joined = [name for name, host in seen.items() if not _stage(host)]
         return tuple(refuse_host_without_archive(name) for name in joined)
-    begun = resumed or is_undo_begun(spec, observed) or stages <= {"", "staged"}
-    others = [host.name for host in spec.hosts if not begun and not _can_undo_host(seen.get(host.name))]
-    return tuple(refuse_host_without_archive(name) for name in others)
+    if resumed or is_undo_begun(spec, observed) or is_untouched(spec, observed):
+        return ()
+    # Before data is exchanged, a host of cluster.yaml may have no marker yet.
+    names = seen if stages <= {"", "staged"} else [host.name for host in spec.hosts]
+    return tuple(_refuse_without_old_data(name) for name in names if not _can_undo_host(seen.get(name)))
+
+
+def _refuse_without_old_data(name: str) -> Refused:
+    """Return the refusal of an undo for a host that is new in a restore that is not complete."""
+    return replace(
+        refuse_host_without_archive(name),
+        hint="write the hosts from before the restore into cluster.yaml, and run `etcdup restore --undo` again. Or "
+        "finish the restore: run the interrupted command again, `etcdup restore` with the same snapshot and options, "
+        "or `etcdup recover`",
+    )
 
 
 def refuse_host_without_archive(name: str) -> Refused:
@@ -162,11 +181,11 @@ def refuse_host_without_archive(name: str) -> Refused:
 
 
 def _can_undo_host(seen: HostSeen | None) -> bool:
-    """Return whether the host has old data, or its data was never touched by the restore."""
+    """Return whether the host has old data, or is not part of the restore. A host that is new in it has none."""
     if seen is None or seen.marker is None:
         return False
     restored = seen.marker.restored
-    return bool(restored.former) if restored and _stage(seen) not in ("", "staged") else True
+    return bool(restored.former) if restored and _stage(seen) else True
 
 
 def _own_hosts(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
@@ -176,6 +195,21 @@ def _own_hosts(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
         for host in spec.hosts
         if (seen := reached.get(host.name)) and seen.marker_of(spec.name)
     }
+
+
+def _prepared_elsewhere(spec: Spec, observed: Observed) -> tuple[str, ...]:
+    """Return the hosts outside cluster.yaml that an unfinished restore prepared, and that had no member before it."""
+    own = {host.name for host in spec.hosts}
+    markers = {name: seen.marker_of(spec.name) for name, seen in observed.reachable().items()}
+    return tuple(
+        name
+        for name, marker in markers.items()
+        if name not in own
+        and marker is not None
+        and marker.restored is not None
+        and marker.is_being_restored
+        and not marker.restored.former
+    )
 
 
 def _stage(seen: HostSeen) -> str:
@@ -195,9 +229,8 @@ def _token(seen: HostSeen) -> str:
 
 def _notes(spec: Spec, observed: Observed) -> tuple[str, ...]:
     stages = {_stage(seen) for seen in _own_hosts(spec, observed).values()}
-    if stages & {"placed", "done"}:
-        return (
-            "the old data does not contain what was written after the restore; the restored data stays on each host, "
-            "renamed to NAME.aside-TIME",
-        )
-    return ()
+    later = (
+        "the old data does not contain what was written after the restore; the restored data stays on each host, "
+        "renamed to NAME.aside-TIME"
+    )
+    return (*((later,) if stages & {"placed", "done"} else ()), *restored_notes(spec, observed))

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from etcdup.core.observed.model import Observed, Restored
+from etcdup.core.observed.marker import Restored
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.restore.undo import is_untouched
 from etcdup.core.spec.model import Spec
@@ -82,7 +83,7 @@ def _placed(spec: Spec, observed: Observed, begun: dict[str, Restored]) -> tuple
     where = "; ".join(text.format(by_stage[stage]) for stage, text in texts.items() if by_stage[stage])
     what = f"a restore or recovery of cluster {spec.name} is not finished: {where}"
     again = (
-        "run the same command again, which resumes it: `etcdup restore` with the same snapshot and options, or "
+        "run the interrupted command again, which resumes it: `etcdup restore` with the same snapshot and options, or "
         "`etcdup recover`"
     )
     if _has_served(spec, observed):

@@ -15,6 +15,15 @@ CAUSE_CODES = (
         (15, 20),
     ),
     Code(
+        "ca-changed-on-host",
+        "The CA file of one host was changed there",
+        "A host trusts a CA that the PKI directory never had. Other hosts trust the CA of that directory, and the host "
+        "has no later change of it.",
+        "At its next start, the member rejects the other members and all clients.",
+        "Rename the file on that host, and run `etcdup apply`, which writes it again.",
+        (15, 20),
+    ),
+    Code(
         "pki-outdated",
         "The PKI directory is an older copy",
         "Hosts have certificates of a change that is not in this copy of the PKI directory.",
@@ -31,12 +40,31 @@ CAUSE_CODES = (
         (6,),
     ),
     Code(
+        "marker-missing",
+        "The marker of a member is missing",
+        "/etc/etcd/etcdup.json was deleted on a host with the unit and the data of a member of this cluster.",
+        "Without its marker, etcdup treats the data as that of another etcd, and changes nothing on the host.",
+        "Copy the file from another host of the cluster, and write the name of this host as `member` in the copy.",
+        (6,),
+    ),
+    Code(
         "data-elsewhere",
         "The data of a member is in another directory",
         "cluster.yaml has another `data_dir` or `wal_dir` than the member.",
         "etcdup does not move the data of a member. A member that starts without its data loses acknowledged writes.",
         "Write the line back that the hint names.",
         (32, 89),
+    ),
+    Code(
+        "data-of-other-host",
+        "A member has the data of another host",
+        "The data directories of two hosts were exchanged, or one was copied. etcd takes its member ID from its data, "
+        "and the other members connect to the peer URL that the member list has for this ID.",
+        "Exchanged members have no connection to each other. Each can still follow a leader, so that the cluster looks "
+        "healthy and has no quorum when another member fails. A copy can vote twice.",
+        "Run the commands of the finding: they change the peer URLs in the member list, and move no data. A host with "
+        "a copy gets a new member by `etcdup member replace NAME`.",
+        (5, 36),
     ),
     Code(
         "take-over-waits",
@@ -162,6 +190,14 @@ CAUSE_CODES = (
         "Run `etcdup apply`. The finding says until when the previous `version` in cluster.yaml brings all members "
         "back.",
         (46,),
+    ),
+    Code(
+        "programs-missing",
+        "The programs of a running member are missing",
+        "The directory of the version that runs, in /opt/etcd, has no program etcd. It was deleted.",
+        "The process continues, but the member cannot start again, for example after a reboot of its host.",
+        "Run `etcdup apply`. It installs the version again, and restarts no member for that.",
+        (52,),
     ),
     Code(
         "files-differ",

@@ -144,7 +144,8 @@ HOST_CODES = (
         "Swap is on",
         "The host uses swap.",
         "A member whose memory is swapped out misses heartbeats.",
-        "Run `swapoff -a`, and remove the swap entry from `/etc/fstab`.",
+        "Remove the swap entry from `/etc/fstab`. If `free` shows more available memory than used swap, run "
+        "`swapoff -a`.",
         (93,),
     ),
     Code(

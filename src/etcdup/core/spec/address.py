@@ -6,6 +6,7 @@ converted to one canonical form when it is read. All comparisons use that form.
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 from etcdup.core.spec.units import WrongValue
 
@@ -131,3 +132,12 @@ def _ip_hint(text: str) -> str:
     if len(octets) == 4 and any(len(octet) > 1 and octet.startswith("0") for octet in octets):
         return f"remove the leading zeros: {'.'.join(octet.lstrip('0') or '0' for octet in octets)}"
     return _EXAMPLE_HINT
+
+
+def is_web_url(text: str) -> bool:
+    """Return whether this is a URL of HTTP or HTTPS with a host."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and " " not in text
+    except ValueError:
+        return False

@@ -90,11 +90,11 @@ MEANINGS: dict[str, str] = {
     "ssh.jump": "A jump host: `user@host` or `user@host:port`.",
     "ssh.sudo": "Run commands through sudo. Required if `user` is not root.",
     "ssh.connect_timeout": "How long etcdup waits for a connection.",
-    "install.from": "The source of the binaries.",
+    "install.from": "The source of the binaries. `host`: hosts of the cluster have them.",
     "install.path": "Requires `from: path`. A directory or a tarball with etcd and etcdctl.",
     "install.mirror": "Requires `from: auto` or `from: release`. The URL of a mirror of the releases of etcd.",
     "install.sha256": "The SHA-256 of the tarball of `version` by architecture, for example `{amd64: …}`. Required "
-    "for a release whose checksum is not in etcdup.",
+    "for a release whose checksum is not in etcdup. With `from: host`, it is the SHA-256 of the programs.",
     "etcd.data_dir": "The data directory. Use a disk with fast fsync.",
     "etcd.wal_dir": "A separate directory for the write-ahead log, inside a directory that only etcd uses. For example "
     "`/var/lib/etcd-log/wal`, with the disk mounted on `/var/lib/etcd-log`: etcd renames this directory.",

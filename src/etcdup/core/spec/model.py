@@ -139,10 +139,10 @@ class InstallSpec(_Section):
     """Where the binaries of etcd come from."""
 
     # `from` is a Python keyword, hence the alias.
-    source: Literal["auto", "release", "package", "go", "path"] = Field("auto", alias="from")
+    source: Literal["auto", "release", "package", "go", "path", "host"] = Field("auto", alias="from")
     path: str | None = None
     mirror: str | None = None
-    # The checksums of the tarballs of `version`, by architecture.
+    # The checksums of the tarballs of `version`, by architecture. For `from: host`, those of the programs.
     sha256: dict[str, str] = Field(default_factory=dict)
 
 

@@ -44,7 +44,7 @@ hosts:
 # SSH. Settings that are absent here come from your ssh_config. A user other than root needs `sudo: true`.
 ssh: {_ssh(ssh_user, identity_file)}
 
-# Source of the binaries of etcd: auto, release, package, go or path. `from: path` also needs `path: DIRECTORY`.
+# Source of the binaries of etcd: auto, release, package, go, path or host. `from: path` also needs `path: DIRECTORY`.
 install: {{from: auto}}
 
 etcd:

@@ -5,11 +5,17 @@ from dataclasses import replace
 
 from etcdup.core.certs.validity import is_valid, untimely_roles, validity_hint
 from etcdup.core.host.clocks import host_clocks, refuse_clocks
-from etcdup.core.host.requirements import refuse_start_on
+from etcdup.core.host.host_case import HostCase
+from etcdup.core.host.machine_faults import refuse_lost_marker
+from etcdup.core.host.outside_settings import drop_in_notes
+from etcdup.core.host.requirements import refuse_start_again
 from etcdup.core.members.bootstrap import CLOCK_LIMIT_S
 from etcdup.core.members.member_list import entry_of, member_list
 from etcdup.core.members.quorum import refuse_lost_data, refuse_unmounted
-from etcdup.core.observed.model import CertSeen, HostSeen, MemberSilent, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import CertSeen
 from etcdup.core.observed.state import free_space_hint, full_directory
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
@@ -74,6 +80,9 @@ def _is_expected(spec: Spec, observed: Observed, name: str) -> bool:
 def _causes_on(spec: Spec, observed: Observed, name: str, seen: HostSeen, *, formed: bool) -> Iterator[Cause]:
     silent = observed.members.get(name)
     marker = seen.marker_of(spec.name)
+    if formed:
+        case = HostCase(spec, spec.host(name), seen)
+        yield from causes_of(refuse_lost_marker(case), "marker-missing", (name,))
     if marker is None or marker.replaces or marker.is_being_restored:
         return
     if formed and marker.formed and not seen.has_member and not seen.joining:
@@ -94,25 +103,25 @@ def _causes_on(spec: Spec, observed: Observed, name: str, seen: HostSeen, *, for
 
 def _silent_cause(spec: Spec, name: str, seen: HostSeen, silent: MemberSilent) -> Cause:
     unit = seen.unit
-    if seen.is_adopted:
-        taken = seen.marker is not None and seen.marker.adopted == "taken"
+    if seen.is_adopted and not (seen.is_taken and unit.is_running):
         hint = (
             f"run `systemctl start etcd` on {name}"
-            if taken
+            if seen.is_taken
             else (
                 f"on {name}, start etcd with the unit or the tool that ran it until now. If the machine is lost, run "
                 f"`etcdup member replace {name} --address ADDRESS`"
             )
         )
         return Cause(f"{name}: {silent.why}", hint, (name,), rules=(11,), code="member-silent")
-    if unit.is_running:
+    prevented = refuse_start_again(spec, spec.host(name), seen) if unit.active != "active" else ()
+    if unit.is_running and not prevented:
         hint = silent.hint or (
             f"run `{_logs(name)}` to find the cause. If the log has no error, check that a firewall permits the client "
             "port"
         )
         what = f"{name}: etcd runs and does not answer: {silent.why}"
         return Cause(what, hint, (name,), rules=(11,), code="member-silent")
-    if prevented := refuse_start_on(spec, spec.host(name), seen):
+    if prevented:
         code = "start-prevented"
         if any("is in use" in each.message for each in prevented):
             code = "port-taken"
@@ -121,16 +130,22 @@ def _silent_cause(spec: Spec, name: str, seen: HostSeen, silent: MemberSilent) -
         return replace(causes[0], hint=_then_apply(causes[0].hint), effects=effects)
     if unit.has_failed:
         hint = f"run `{_logs(name)}` to find the cause. When it is corrected, run `etcdup apply`"
+        changes = tuple(drop_in_notes(seen))
         if silent.hint:
             hint = _then_apply(silent.hint)
-        return Cause(f"{name}: {silent.why}", hint, (name,), rules=(11,), code="etcd-fails")
+        elif changes:
+            hint = (
+                f"run `{_logs(name)}` to find the cause. If the drop-in is the cause, remove it and run `systemctl "
+                f"daemon-reload` on {name}. Then run `etcdup apply`"
+            )
+        return Cause(f"{name}: {silent.why}", hint, (name,), changes, rules=(11,), code="etcd-fails")
     if unit.is_coming_up:
         hint = "wait a minute, then run the same command again"
         return Cause(f"{name}: {silent.why}", hint, (name,), rules=(11,), code="etcd-starting")
     return Cause(
         f"{name}: {silent.why}",
-        f"run `{_logs(name)}` to see why it stopped. If no operator stopped it on purpose, for example with `etcdup "
-        "restart --drain` for a reboot of the host, run `etcdup apply`, which starts it",
+        f"run `{_logs(name)}` to see why it stopped, then `etcdup apply`, which starts it. Do not start it if an "
+        "operator stopped it on purpose, for example with `etcdup restart --drain`",
         (name,),
         rules=(11,),
         by_apply=True,

@@ -6,7 +6,8 @@ from etcdup.core.members.bootstrap import cluster_phase
 from etcdup.core.members.member_list import entry_of, member_list
 from etcdup.core.members.quorum import quorum_of
 from etcdup.core.members.unreachable_hosts import connect_hint, unreachable_in_file
-from etcdup.core.observed.model import Observed, Unreachable
+from etcdup.core.observed.host import Unreachable
+from etcdup.core.observed.model import Observed
 from etcdup.core.spec.model import Spec
 from etcdup.core.verdict.cause import Cause, named
 from etcdup.core.verdict.quorum_state import QuorumState
@@ -76,12 +77,12 @@ def _if_no_quorum(spec: Spec, observed: Observed, silent: list[str], quorum: Quo
     if not data or missing <= 0:
         return ""
     fenced = " ".join(f"--fenced {name}" for name in silent)
-    them, count = ("them", "all of them") if len(silent) > 1 else ("it", "it")
+    they, count = ("they", "all of them") if len(silent) > 1 else ("it", "it")
     are = "are" if len(silent) > 1 else "is"
     return (
         f"Bring {_some_of(missing, silent)} back first: with {needed} of {quorum.voters} voters, the cluster "
-        f"has a quorum, and no data is lost. Only if {count} {are} permanently lost, power {them} off and run "
-        f"`etcdup recover {fenced}`. This loses writes that only {named(silent)} had"
+        f"has a quorum, and no data is lost. Only if {count} {are} permanently lost, make sure that {they} cannot "
+        f"start again, and run `etcdup recover {fenced}`. This loses writes that only {named(silent)} had"
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from etcdup.core.etcd.alarms import CORRUPT, NOSPACE
 from etcdup.core.members.bootstrap import ClusterPhase, cluster_phase
+from etcdup.core.members.exchanged_data import misplaced_members, refuse_exchanged_data
 from etcdup.core.members.limits import AUTH, Limit, limits
 from etcdup.core.members.quorum import quorum_of
 from etcdup.core.members.space import fits_cluster_file
@@ -94,6 +95,7 @@ def judge(spec: Spec, observed: Observed, *, with_files: bool = True) -> Verdict
         hosts += _superseded_causes(spec, observed)
         hosts += clock_causes(spec, observed)
         hosts += certificate_causes(spec, observed)
+        hosts += _other_data_causes(spec, observed)
         hosts += host_causes(spec, observed, formed=phase.name == "formed")
         hosts += answer_causes(observed)
         limited = [*_limit_causes(spec, observed)]
@@ -143,6 +145,12 @@ def _superseded_causes(spec: Spec, observed: Observed) -> list[Cause]:
     return [
         replace(cause, by_apply=True, effects=(danger,)) for cause in causes_of(reasons, "host-superseded")
     ]
+
+
+def _other_data_causes(spec: Spec, observed: Observed) -> list[Cause]:
+    """Return the causes for members that run with the data of another host."""
+    names = tuple(each.host for each in misplaced_members(spec, observed))
+    return causes_of(refuse_exchanged_data(spec, observed), "data-of-other-host", names)
 
 
 def _limit_causes(spec: Spec, observed: Observed) -> Iterator[Cause]:

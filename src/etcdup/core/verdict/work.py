@@ -7,7 +7,8 @@ from etcdup.core.host.drift import file_changes, restart_reasons
 from etcdup.core.host.files import desired_files
 from etcdup.core.members.bootstrap import ClusterPhase
 from etcdup.core.members.member_list import member_list_differences, name_of, stray_members
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
@@ -32,7 +33,9 @@ def formation_causes(spec: Spec, observed: Observed, phase: ClusterPhase) -> Ite
     if phase.name == "forming":
         what = "an earlier `etcdup apply` did not finish: the cluster is not formed yet"
         hint = "run `etcdup apply`, which resumes"
-    elif certified := [name for name in names if f"server/{name}" in observed.pki.certs]:
+    elif spec.tls.mode == "managed" and (
+        certified := [name for name in names if f"server/{name}" in observed.pki.certs]
+    ):
         yield Cause(
             what,
             "if this cluster had data, run `etcdup restore latest`, which needs a backup. Only for a new cluster, run "
@@ -63,8 +66,7 @@ def waiting_causes(observed: Observed) -> Iterator[Cause]:
 
 
 def _waits(observed: Observed, name: str) -> str:
-    marker = observed.reachable()[name].marker
-    if marker is not None and marker.adopted == "taken":
+    if observed.reachable()[name].is_taken:
         return "taken over, and other hosts still wait"
     return "its unit, program, user, settings and certificates wait for the take-over"
 
@@ -72,7 +74,9 @@ def _waits(observed: Observed, name: str) -> str:
 def lock_causes(observed: Observed) -> Iterator[Cause]:
     if observed.lock_holder:
         what = f"another etcdup changes this cluster now: {observed.lock_holder}"
-        hint = "wait until it ends, then run the same command again"
+        hint = (
+            "wait until it ends, then run the same command again. If it was killed, its lock ends by itself"
+        )
         yield Cause(what, hint, level="unfinished", rules=(34,), code="cluster-locked")
 
 
@@ -87,13 +91,17 @@ def _rotation_causes(spec: Spec, observed: Observed) -> Iterator[Cause]:
     """Yield the state of a CA rotation. Apply keeps its phase; only `certs rotate-ca` starts the next phase."""
     phase = rotation_stage(observed.pki)
     if phase is not None:
-        signs = "the old CA" if phase == "trust" else "the new CA"
+        signs = "the new CA signs"
+        if phase == "trust":
+            signs = (
+                "no CA signs until the next phase" if observed.pki.is_from_provided else "the old CA signs"
+            )
         waiting = hosts_without_new_ca(spec, observed)
         trusts = "the members trust the old and the new CA"
         if waiting:
             trusts = f"{named(waiting)} {'do' if len(waiting) > 1 else 'does'} not trust the new CA yet"
         yield Cause(
-            f"a CA rotation is in progress: {trusts}, {signs} signs",
+            f"a CA rotation is in progress: {trusts}, {signs}",
             _TRUST_HINT if waiting else "run `etcdup certs rotate-ca`, which continues it",
             level="unfinished",
             rules=(15,),
@@ -169,8 +177,9 @@ def _difference_causes(spec: Spec, observed: Observed) -> Iterator[Cause]:
 
 
 def differing_files(spec: Spec, observed: Observed, token: str) -> Iterator[Cause]:
-    """Yield one cause for all hosts with files that differ, and one for all members that wait for a restart."""
+    """Yield one cause each for missing programs, files that differ, and members that wait for a restart."""
     hosts = [(host, seen) for host in spec.hosts if (seen := _marked(spec, observed, host)) is not None]
+    yield from _missing_programs(hosts)
     differing = {
         host.name: named(paths)
         for host, seen in hosts
@@ -195,6 +204,25 @@ def differing_files(spec: Spec, observed: Observed, token: str) -> Iterator[Caus
             rules=(38,),
             by_apply=True,
             code="restart-waits",
+        )
+
+
+def _missing_programs(hosts: list[tuple[HostSpec, HostSeen]]) -> Iterator[Cause]:
+    """Yield the running members whose programs were deleted: such a member cannot start again."""
+    without = {
+        host.name: f"etcd {running}"
+        for host, seen in hosts
+        if (running := seen.unit.running_version) and running not in seen.versions
+    }
+    if without:
+        yield Cause(
+            f"the programs of running members are missing: {_by_value(without)}",
+            "run `etcdup apply`, which installs them. Until then, do not restart these members or their hosts",
+            tuple(without),
+            level="different",
+            rules=(52,),
+            by_apply=True,
+            code="programs-missing",
         )
 
 

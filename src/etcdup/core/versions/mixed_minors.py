@@ -9,8 +9,8 @@ from etcdup.core.members.member_list import member_list
 from etcdup.core.members.membership import MembershipChange
 from etcdup.core.members.membership_guards import refuse_add_while_mixed, refuse_while_mixed
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import AddLearner, JoinMember, RemoveMember
 from etcdup.core.plan.plan import Refused
-from etcdup.core.plan.steps import AddLearner, JoinMember, RemoveMember
 from etcdup.core.spec.model import Spec
 from etcdup.core.versions.upgrade_paths import VersionHop
 from etcdup.core.versions.version_steps import is_begun, is_downgrading, refuse_start_hop, running_versions

@@ -6,7 +6,9 @@ from dataclasses import replace
 from etcdup.core.host.drift import written_file
 from etcdup.core.host.files import desired_files, desired_settings
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
-from etcdup.core.observed.model import HostSeen, MemberSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 

@@ -52,6 +52,8 @@ _OLDEST, _LATEST = min(NEWEST), max(NEWEST)
 _SUPPORTS_DOWNGRADE = Version(3, 4, 32)
 # From this patch of 3.5 on, etcd deletes members that were removed long ago from its data (rule 44).
 _CLEANS_MEMBERS = Version(3, 5, 26)
+# From these patches on, the lease requests of a client need a valid login (CVE-2026-33413).
+_GUARDS_LEASES = {(3, 4): 42, (3, 5): 28, (3, 6): 9}
 _GATEWAY_NOTE = (
     "from 3.6 on, errors of the JSON gateway have another form: Patroni needs release 4.1.5 or later. Older releases "
     "do not recognise a lost lock or a wrong password"
@@ -137,17 +139,36 @@ def next_minor_needs_raft_snapshot(series: Series) -> bool:
     return series in _UP and _UP[series].v2log
 
 
-def hop_notes(hop: VersionHop, running: Collection[Version]) -> tuple[str, ...]:
-    """Return facts that the operator must know before the hop, and that no step can change."""
+def hop_notes(hop: VersionHop, running: Collection[Version], *, users: bool = False) -> tuple[str, ...]:
+    """Return facts that the operator must know before the hop, and that no step can change.
+
+    `users`: users and roles are enabled in etcd.
+    """
+    leases = _lease_notes(hop, running) if users else ()
     if hop.kind == "upgrade":
         gateway = (_GATEWAY_NOTE,) if hop.target.series == (3, 6) else ()
-        return (way_back_note(hop, min(running)), *gateway)
+        return (way_back_note(hop, min(running)), *gateway, *leases)
     if hop.kind == "patch" and max(running) >= _CLEANS_MEMBERS > hop.target >= (3, 5, 0):
         return (
             f"{hop.target} is older than {_CLEANS_MEMBERS}, which corrects the records of removed members in the data. "
             f"Before an upgrade to 3.6, all members must run {_CLEANS_MEMBERS} or later again",
+            *leases,
         )
-    return ()
+    return leases
+
+
+def _lease_notes(hop: VersionHop, running: Collection[Version]) -> tuple[str, ...]:
+    """Return the note on clients that do not log in again for a lease, if this hop brings the check of the login."""
+    if all(_guards_leases(version) for version in running) or not _guards_leases(hop.target):
+        return ()
+    return (
+        f"with users enabled, {hop.target} keeps a lease only for a client that is logged in, and each restart of a "
+        "member ends logins: a Patroni before 4.1.1 then demotes its primary",
+    )
+
+
+def _guards_leases(version: Version) -> bool:
+    return version.patch >= _GUARDS_LEASES.get(version.series, 0)
 
 
 def downgrade_request(hop: VersionHop, downgrade_to: str) -> Literal["", "enable", "cancel"]:
@@ -202,8 +223,8 @@ def _refuse_span(running: Collection[Version], wanted: Version) -> tuple[Refused
             Refused(
                 f"the members run {_shown(running)}: they are more than one minor apart, and etcd does not support "
                 "this",
-                hint=f"upgrade the members of {_minor(low)} to {_minor(_above(low))} without etcdup, or run `etcdup "
-                "restore`",
+                hint=f"take a backup. Then upgrade the members of {_minor(low)} to {_minor(_above(low))} without "
+                "etcdup, and run the same command again",
                 rules=(42,),
             ),
         )
@@ -211,7 +232,8 @@ def _refuse_span(running: Collection[Version], wanted: Version) -> tuple[Refused
         return (
             Refused(
                 f"etcdup cannot downgrade a cluster from {_minor(low)} to {_minor(_OLDEST)}",
-                hint=f"restore a snapshot into a new cluster of {NEWEST[_OLDEST]}",
+                hint=f"keep {_minor(low)}. Or restore a snapshot that {_minor(_OLDEST)} made before the upgrade into a "
+                f"new cluster of {NEWEST[_OLDEST]}: all writes since that snapshot are lost",
                 rules=(47, 59),
             ),
         )

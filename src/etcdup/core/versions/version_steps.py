@@ -12,10 +12,12 @@ from etcdup.core.members.member_list import entry_of, member_list
 from etcdup.core.members.membership import is_replaced
 from etcdup.core.members.quorum import healthy, unhealthy
 from etcdup.core.members.rolling_restart import rolling_restart_steps
-from etcdup.core.observed.model import HostSeen, MemberSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import (
+from etcdup.core.plan.version_steps import (
     CancelDowngrade,
     CheckV2Store,
     EnableDowngrade,
@@ -45,7 +47,8 @@ def version_path(spec: Spec, observed: Observed) -> tuple[VersionHop, ...] | Ref
     versions = running_versions(spec, observed)
     if not versions:
         return ()
-    hops = version_hops(versions, spec.version, one_version_only=spec.install.source in ("path", "package"))
+    only_one = spec.install.source in ("path", "package", "host")
+    hops = version_hops(versions, spec.version, one_version_only=only_one)
     if isinstance(hops, tuple) and hops and hops[0].changes_minor and _has_failed_hop(hops[0], observed):
         return (replace(hops[0], kind="return"), *hops[1:])
     return hops

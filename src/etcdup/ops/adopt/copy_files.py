@@ -10,7 +10,7 @@ from etcdup.errors import RefusedError
 from etcdup.ops.files import create_file
 from etcdup.ops.pki.files import CERT_MODE, KEY_MODE, make_private_folder
 from etcdup.ops.pki.x509 import UnusableFile, is_encrypted, parse_certs, parse_key
-from etcdup.remote.host import Host
+from etcdup.remote.host import Host, HostCommand, Result
 
 # A certificate with its chain, or a key, is smaller.
 MOST_BYTES = 262_144
@@ -18,8 +18,11 @@ MOST_BYTES = 262_144
 
 async def read_copies(hosts: Mapping[str, Host], copies: Sequence[Copy]) -> dict[Copy, bytes]:
     """Return the content of each file. Raises RefusedError for a file that is missing or not what it must be."""
-    contents = await asyncio.gather(*(_read(hosts[each.host], each) for each in copies))
-    return dict(zip(copies, contents, strict=True))
+    names = dict.fromkeys(each.host for each in copies)
+    found = await asyncio.gather(
+        *(_read_all(hosts[name], [each for each in copies if each.host == name]) for name in names)
+    )
+    return {copy: content for of_host in found for copy, content in of_host.items()}
 
 
 def kept_keys(folder: Path, copies: Sequence[Copy]) -> dict[Copy, bytes]:
@@ -40,9 +43,14 @@ def content_of(folder: Path, copy: Copy) -> bytes | None:
         raise RefusedError(f"cannot read {path}: {error.strerror}", hint=hint) from None
 
 
-async def _read(host: Host, copy: Copy) -> bytes:
-    argv = copy_argv(copy.pid, copy.root, copy.path, MOST_BYTES + 1)
-    result = await host.run(argv, most_bytes=2 * MOST_BYTES)
+async def _read_all(host: Host, copies: Sequence[Copy]) -> dict[Copy, bytes]:
+    """Return the files of one host, read in one round trip. The first one that cannot be read is the last result."""
+    argvs = (copy_argv(each.pid, each.root, each.path, MOST_BYTES + 1) for each in copies)
+    results = await host.run_all([HostCommand(argv) for argv in argvs])
+    return {copy: _content(copy, result) for copy, result in zip(copies, results, strict=False)}
+
+
+def _content(copy: Copy, result: Result) -> bytes:
     content = result.stdout.encode()
     if result.status != 0 or not content or len(content) > MOST_BYTES:
         raise RefusedError(

@@ -1,7 +1,7 @@
 """Inspect hosts whose etcd something else manages. It only reads: nothing on a host is changed."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from etcdup.core.adopt.member import FilesToRead, files_to_read, member_processes
@@ -28,9 +28,16 @@ INSPECTION_BYTES = 4 << 20
 
 
 async def inspect_hosts(
-    hosts: Sequence[HostSpec], ssh: SshSpec, secrets: SshSecrets, connect: Connect
+    hosts: Sequence[HostSpec],
+    ssh: SshSpec,
+    secrets: SshSecrets,
+    connect: Connect,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> dict[str, Inspected | tuple[Refused, ...]]:
-    """Return what is on each host, or why it cannot be adopted. Raise RemoteError if a host is not reachable."""
+    """Return what is on each host, or why it cannot be adopted. Raise RemoteError if a host is not reachable.
+
+    `meanwhile` runs in a thread while the hosts answer.
+    """
     # The connections need no cluster. They take the hosts and the settings of SSH from a Spec.
     spec = Spec(name="adopt", version=max(NEWEST.values()), hosts=tuple(hosts), ssh=ssh)
     async with open_fleet(spec, secrets, connect=connect) as fleet:
@@ -40,7 +47,7 @@ async def inspect_hosts(
                     f"run `ssh {error.host}` once, and compare the fingerprint with the console of the host"
                 )
             raise error
-        found = await fleet.each(fleet.hosts, inspect_host)
+        found, _ = await asyncio.gather(fleet.each(fleet.hosts, inspect_host), asyncio.to_thread(meanwhile))
     for each in found.values():
         if isinstance(each, Exception):
             raise each

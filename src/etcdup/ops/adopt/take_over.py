@@ -23,10 +23,11 @@ from etcdup.core.adopt.switch_state import (
 )
 from etcdup.core.adopt.take_over import refuse_switch
 from etcdup.core.host.actions import HostAction
-from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.adopt_steps import FinishTakeOver, GiveBackMember, TakeOverMember
 from etcdup.core.plan.plan import Refusal, Refused
 from etcdup.core.plan.step import HostStep
-from etcdup.core.plan.steps import FinishTakeOver, GiveBackMember, TakeOverMember
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import EtcdupError
 from etcdup.ops.adopt.inspect_hosts import INSPECTION_BYTES, INSPECTION_TIMEOUT_S
@@ -181,7 +182,7 @@ async def _not_switched(world: World, name: str, state: SwitchState) -> EtcdupEr
     result = await world.hosts[name].run(("tail", "-n", str(LOG_LINES), f"{SWITCH_FOLDER}/log"))
     why = state.why or "it was given back"
     return EtcdupError(
-        f"{name} was not taken over, and its old unit runs it again: {why}",
+        f"{name} was not taken over, and runs as before again: {why}",
         detail=result.stdout.strip(),
         hint="correct the cause, for example a setting of cluster.yaml. Then run `etcdup adopt --take-over` again",
     )

@@ -13,28 +13,24 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from etcdup.core.members.membership import departed_hosts
 from etcdup.core.members.quorum import healthy
-from etcdup.core.observed.model import MemberSilent, Observed
+from etcdup.core.observed.member import MemberSilent
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.certificate_steps import RevokeCertificates
+from etcdup.core.plan.database_steps import DisarmCorruptAlarm, DisarmSpaceAlarm
+from etcdup.core.plan.host_steps import InstallFiles, ProveFiles
+from etcdup.core.plan.member_steps import MoveClients, RestartMember, StartMember
 from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.step_registry import LASTING
-from etcdup.core.plan.steps import (
-    DisarmCorruptAlarm,
-    DisarmSpaceAlarm,
-    InstallFiles,
-    MoveClients,
-    ProveFiles,
-    RestartMember,
-    RevokeCertificates,
-    StartMember,
-)
 from etcdup.core.planner.guards import refuse_step
 from etcdup.errors import EtcdupError, LockLost, PartlyApplied, RefusedError
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.connected_clients import wait_for_rejected_clients
 from etcdup.ops.world.health import Health, prove_whole
 from etcdup.ops.world.journal import Journal
-from etcdup.ops.world.observe import observe, observe_members
+from etcdup.ops.world.observe import observe
+from etcdup.ops.world.observe_members import observe_members
 from etcdup.ops.world.perform import Performer, Reporter
 from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.wait import MEMBER_TIMEOUT_S, all_answer, explain_failure, wait_for_condition

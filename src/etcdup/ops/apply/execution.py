@@ -6,6 +6,32 @@ from datetime import datetime
 from typing import TypeVar
 
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.adopt_steps import FinishTakeOver, GiveBackMember, TakeOverMember
+from etcdup.core.plan.certificate_steps import IssueCertificates, RevokeCertificates, RotateAuthority
+from etcdup.core.plan.database_steps import (
+    CompactHistory,
+    DefragmentMember,
+    DefragmentOffline,
+    DisarmCorruptAlarm,
+    DisarmSpaceAlarm,
+)
+from etcdup.core.plan.host_steps import InstallFiles, ObtainBinaries, ProveFiles, RecordEndpoints, SetAside
+from etcdup.core.plan.member_steps import (
+    AddLearner,
+    DetachMember,
+    DrainMember,
+    FormCluster,
+    JoinMember,
+    MarkReplacement,
+    MoveClients,
+    MoveLeadership,
+    PromoteMember,
+    RemoveMember,
+    RestartMember,
+    SealCluster,
+    StartMember,
+    UpdatePeerUrl,
+)
 from etcdup.core.plan.restore_steps import (
     FenceOff,
     RestoreKeys,
@@ -15,41 +41,12 @@ from etcdup.core.plan.restore_steps import (
     StopMembers,
 )
 from etcdup.core.plan.step import HostStep, Step
-from etcdup.core.plan.steps import (
-    AddLearner,
+from etcdup.core.plan.version_steps import (
     CancelDowngrade,
     CheckV2Store,
-    CompactHistory,
-    DefragmentMember,
-    DetachMember,
-    DisarmCorruptAlarm,
-    DisarmSpaceAlarm,
-    DrainMember,
     EnableDowngrade,
     EnsureRaftSnapshot,
-    FinishTakeOver,
-    FormCluster,
-    GiveBackMember,
-    InstallFiles,
-    IssueCertificates,
-    JoinMember,
-    MarkReplacement,
-    MoveClients,
-    MoveLeadership,
-    ObtainBinaries,
-    PromoteMember,
-    ProveFiles,
-    RecordEndpoints,
-    RemoveMember,
-    RestartMember,
-    RevokeCertificates,
-    RotateAuthority,
-    SealCluster,
-    SetAside,
-    StartMember,
-    TakeOverMember,
     TakeSnapshot,
-    UpdatePeerUrl,
 )
 from etcdup.core.planner.commands import commands_of
 from etcdup.errors import EtcdupError, LockLost
@@ -57,6 +54,7 @@ from etcdup.ops.adopt.take_over import finish_take_over, give_back, take_over
 from etcdup.ops.maintain.compaction import compact_history
 from etcdup.ops.maintain.defrag import defragment
 from etcdup.ops.maintain.leadership import move_leadership
+from etcdup.ops.maintain.offline_defrag import defragment_offline
 from etcdup.ops.maintain.repair import disarm_corrupt_alarm
 from etcdup.ops.members.alarms import disarm_space_alarm
 from etcdup.ops.members.lifecycle import (
@@ -147,6 +145,8 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await compact_history(performer, step, observed)
         case DefragmentMember():
             await defragment(performer, step, observed)
+        case DefragmentOffline():
+            await defragment_offline(performer, step, observed)
         case TakeOverMember():
             await take_over(performer, step, observed, token)
         case GiveBackMember():

@@ -13,7 +13,8 @@ from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.certs.inventory import CertInspection, Link
 from etcdup.core.etcd.replay import V2_PATHS, parse_log_part
 from etcdup.core.host.log_files import log_folder
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec
 from etcdup.core.versions.upgrade_paths import next_minor_needs_raft_snapshot

@@ -91,10 +91,12 @@ class Contents:
             if name in (LATEST, each.name):
                 return each
         listed = " and ".join(store.destination for store in self.found)
-        what = f"no backup of {cluster}" if name == LATEST else f"no complete backup {name} of {cluster}"
-        raise ObjectNotFound(
-            f"there is {what} in {listed}", hint="run `etcdup backup list` to see all backups"
-        )
+        if name == LATEST:
+            what, hint = f"no backup of {cluster}", "run `etcdup backup now` to take one"
+        else:
+            what = f"no complete backup {name} of {cluster}"
+            hint = "run `etcdup backup list` to see all backups"
+        raise ObjectNotFound(f"there is {what} in {listed}", hint=hint)
 
 
 async def list_destinations(

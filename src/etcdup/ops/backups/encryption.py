@@ -48,7 +48,10 @@ class Identity:
         except (IdentityError, UnicodeDecodeError):
             keys = []
         if not keys:
-            hint = "make one with `age-keygen -o FILE`: it is a line that starts with AGE-SECRET-KEY-1"
+            hint = (
+                "pass the file that `age-keygen` wrote when the encryption was set up. It has a line that starts with "
+                "AGE-SECRET-KEY-1. A new key decrypts no existing backup"
+            )
             raise UsageError(f"{path} contains no private key of age", hint=hint)
         return cls(keys)
 

@@ -18,28 +18,28 @@ _PIECE_BYTES = 1 << 20
 
 
 async def rewrite_snapshot(
-    source: Path, target: Path, revision: int | None = None, *, alarms: bool = True
+    source: Path, target: Path, revision: int | None = None, *, alarms: bool = True, title: str = ""
 ) -> None:
     """Write the snapshot `source` to `target`, as of `revision`. The same input gives the same bytes.
 
-    Without `alarms`, the bucket of the alarms is empty.
+    Without `alarms`, the bucket of the alarms is empty. `title` is the name of the snapshot in an error.
 
     A file with the name `target` is complete. Raises RefusedError if the file is damaged, or if it does not have all
     keys of the revision. After a cancellation, the thread that writes ends at its next page.
     """
     stop = Event()
     try:
-        await asyncio.to_thread(_rewrite, source, target, revision, alarms, stop)
+        await asyncio.to_thread(_rewrite, source, target, revision, alarms, title, stop)
     finally:
         stop.set()
 
 
-def _rewrite(source: Path, target: Path, revision: int | None, alarms: bool, stop: Event) -> None:
+def _rewrite(source: Path, target: Path, revision: int | None, alarms: bool, title: str, stop: Event) -> None:
     with open_database(source) as bolt:
         if revision is None:
             content = content_of(bolt)
         else:
-            refuse_unavailable(source.name, revision, bolt)
+            refuse_unavailable(title or source.name, revision, bolt)
             content = content_at(bolt, revision)
         content = content if alarms else without_alarms(content)
         try:

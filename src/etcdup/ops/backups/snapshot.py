@@ -170,7 +170,8 @@ def _explained(folder: Path) -> Iterator[None]:
             raise _no_space(folder, "the disk is full") from None
         raise EtcdupError(
             f"cannot write a snapshot to {folder}: {error.strerror}",
-            hint="make the folder on this machine writable, or write another folder into `backup.to`",
+            hint=f"check that {folder} on this machine is a directory that you can write, or write another one into "
+            "`backup.to`",
         ) from None
 
 

@@ -17,7 +17,7 @@ from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.etcd.alarms import read_alarms
 from etcdup.core.etcd.bbolt import Bolt, cluster_version, newest_revision, open_bolt
 from etcdup.core.etcd.leases import LeaseUse, read_leases
-from etcdup.core.observed.model import ListedMember
+from etcdup.core.observed.member import ListedMember
 from etcdup.core.restore.snapshot_origin import read_members
 from etcdup.errors import RefusedError
 from etcdup.ops.backups.checksum import StreamChecksum, checksum_file

@@ -11,7 +11,7 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing, suppress
-from typing import IO
+from typing import IO, NamedTuple
 
 Stream = AsyncGenerator[bytes, None]
 
@@ -46,6 +46,13 @@ async def _fill(spool: "_Spool", source: Stream) -> None:
         spool.end(None)
 
 
+class _Place(NamedTuple):
+    """Where a piece is in the file."""
+
+    offset: int
+    size: int
+
+
 class _Spool:
     """A queue of pieces for one writer and one reader: the older ones in memory, the newer ones in the file.
 
@@ -55,8 +62,9 @@ class _Spool:
     def __init__(self, file: IO[bytes] | None) -> None:
         self._file = file
         self._memory: deque[bytes] = deque()
-        self._sizes: deque[int] = deque()
-        self._read_at = self._write_at = 0
+        self._written: deque[_Place] = deque()
+        self._free: list[_Place] = []
+        self._end = 0
         self._error: Exception | None = None
         self._has_ended = False
         self._filled, self._taken = asyncio.Event(), asyncio.Event()
@@ -72,7 +80,7 @@ class _Spool:
         while True:
             if self._error is not None:
                 raise self._error
-            if self._memory or self._sizes:
+            if self._memory or self._written:
                 self._taken.set()
                 return self._memory.popleft() if self._memory else self._read()
             if self._has_ended:
@@ -85,24 +93,34 @@ class _Spool:
         self._filled.set()
 
     def _try_put(self, piece: bytes) -> bool:
-        if not self._sizes and len(self._memory) < MEMORY_PIECES:
+        if not self._written and len(self._memory) < MEMORY_PIECES:
             self._memory.append(piece)
             return True
         if self._file is None:
             return False
+        place = self._find_place(len(piece))
         written = 0
         try:
             while written < len(piece):
-                written += os.pwrite(self._file.fileno(), piece[written:], self._write_at + written)
+                written += os.pwrite(self._file.fileno(), piece[written:], place.offset + written)
         except OSError:
+            self._free.append(place)
             return False
-        self._write_at += len(piece)
-        self._sizes.append(len(piece))
+        self._written.append(place)
         return True
+
+    def _find_place(self, size: int) -> _Place:
+        """Return the place of a piece that was read, or a new one at the end of the file.
+
+        The page cache already has the pages of a used place. New pages take more CPU time than the copy into them.
+        """
+        if self._free and self._free[-1].size == size:
+            return self._free.pop()
+        self._end += size
+        return _Place(self._end - size, size)
 
     def _read(self) -> bytes:
         assert self._file is not None, "the piece is in it"
-        size = self._sizes.popleft()
-        piece = os.pread(self._file.fileno(), size, self._read_at)
-        self._read_at += size
-        return piece
+        place = self._written.popleft()
+        self._free.append(place)
+        return os.pread(self._file.fileno(), place.size, place.offset)

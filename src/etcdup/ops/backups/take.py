@@ -25,37 +25,23 @@ from etcdup.core.backups.backups import (
     backup_name,
     manifest_text,
 )
-from etcdup.core.spec.units import show_transfer
 from etcdup.errors import EtcdupError
-from etcdup.ops.backups.backups import (
-    REPORT_BYTES,
-    Damaged,
-    Report,
-    Stream,
-    checksummed,
-    load_manifest,
-    read_back,
-)
+from etcdup.ops.backups.backups import Report, Stream, checksummed, load_manifest, read_back
 from etcdup.ops.backups.checksum import StreamChecksum
 from etcdup.ops.backups.destinations import Destinations, Failures, combined_error
 from etcdup.ops.backups.encryption import encrypt_stream
 from etcdup.ops.backups.fan_out import SINK_TIMEOUT_S, Sink, fan_out
+from etcdup.ops.backups.member_snapshot import REQUEST_S, MemberSnapshot
 from etcdup.ops.backups.pki_backup import one_piece
-from etcdup.ops.backups.snapshot import refuse_endless_snapshot
 from etcdup.ops.backups.spool import spooled
 from etcdup.ops.backups.store import Store, StoreError
 from etcdup.ops.backups.trust import MANIFEST_KIND, Trust
 from etcdup.ops.pki.backup_key import BackupKey
-from etcdup.remote.etcd.client import EtcdClient, KvHash
+from etcdup.remote.etcd.client import EtcdClient
 from etcdup.remote.etcd.errors import EtcdRefused
 
 T = TypeVar("T")
 
-# The longest time without data from the member.
-STALL_S = 30.0
-_ASK_S = 30.0
-# The member reads its whole database for the hash, while it also sends the snapshot.
-_HASH_S = 300.0
 # The message of etcd when its quota is used up (rule 70).
 _FULL = "database space exceeded"
 
@@ -94,27 +80,12 @@ async def take_backup(
     # This is first: an unreachable store is found before the member does any work.
     await copies.check_name_is_free()
     canary = await _write_canary(client, copies.name)
-    seen = await client.status(timeout_s=_ASK_S)
-    extent = await client.read_keyspace_size(timeout_s=_ASK_S)
-    checksum, stored = StreamChecksum(), StreamChecksum()
-    begun = asyncio.Event()
-    hashing = asyncio.create_task(_hash_once_begun(client, extent.revision, begun))
-    content = _stream_snapshot(client, seen.db_size, checksum, report, begun, hashing)
-    if encrypt_to:
-        content = checksummed(encrypt_stream(content, encrypt_to), stored)
-    content = spooled(content)
+    snapshot = await MemberSnapshot.open(client)
     began = time.monotonic()
     try:
-        await copies.write(SEALED if encrypt_to else DATABASE, content)
+        stored = await _write_database(copies, snapshot, encrypt_to, report)
         written = time.monotonic()
-        _check_trailer(checksum, client.name)
-        hashed = await hashing
-        manifest = Manifest(
-            name=copies.name, cluster=cluster, cluster_id=f"{seen.cluster_id:x}", member=client.name,
-            members=members, version=str(seen.version), taken_at=at, size=checksum.size, sha256=checksum.sha256,
-            revision=extent.revision, keys=extent.keys, kv_hash=hashed.hash,
-            compact_revision=hashed.compact_revision, canary=canary, signed=True,
-        )  # fmt: skip
+        manifest = await _describe(snapshot, copies.name, at, cluster, client.name, members, canary)
         if encrypt_to:
             manifest = replace(
                 manifest, encrypted_to=encrypt_to, stored_size=stored.size, stored_sha256=stored.sha256
@@ -128,11 +99,53 @@ async def take_backup(
         await copies.delete_copies(copies.stores)
         raise
     finally:
-        await _cancel_hashing(hashing)
+        await snapshot.cancel()
     return TakenBackup(
         manifest, tuple(store.destination for store in copies.stores), copies.failed,
         written_s=round(written - began, 3), read_back_s=round(time.monotonic() - written, 3),
     )  # fmt: skip
+
+
+async def _write_database(
+    copies: "_Copies", snapshot: MemberSnapshot, encrypt_to: str | None, report: Report
+) -> StreamChecksum:
+    """Write the snapshot into all destinations. Return the checksum of what is stored, if it is encrypted."""
+    stored = StreamChecksum()
+    content = snapshot.stream(report)
+    if encrypt_to:
+        content = checksummed(encrypt_stream(content, encrypt_to), stored)
+    await copies.write(SEALED if encrypt_to else DATABASE, spooled(content))
+    return stored
+
+
+async def _describe(
+    snapshot: MemberSnapshot,
+    name: str,
+    at: datetime,
+    cluster: str,
+    member: str,
+    members: Mapping[str, str],
+    canary: str,
+) -> Manifest:
+    """Return the manifest of a snapshot that was streamed. Raises Damaged, or EtcdRpcError if there is no hash."""
+    hashed = await snapshot.hash()
+    return Manifest(
+        name=name,
+        cluster=cluster,
+        cluster_id=f"{snapshot.status.cluster_id:x}",
+        member=member,
+        members=members,
+        version=str(snapshot.status.version),
+        taken_at=at,
+        size=snapshot.checksum.size,
+        sha256=snapshot.checksum.sha256,
+        revision=snapshot.extent.revision,
+        keys=snapshot.extent.keys,
+        kv_hash=hashed.hash,
+        compact_revision=hashed.compact_revision,
+        canary=canary,
+        signed=True,
+    )
 
 
 async def _write_canary(client: EtcdClient, name: str) -> str:
@@ -142,64 +155,13 @@ async def _write_canary(client: EtcdClient, name: str) -> str:
     same state, and there is no canary.
     """
     try:
-        await client.put(CANARY, name.encode(), timeout_s=_ASK_S)
+        await client.put(CANARY, name.encode(), timeout_s=REQUEST_S)
     except EtcdRefused as error:
         if _FULL not in error.message:
             raise
-        await client.get(CANARY, timeout_s=_ASK_S)
+        await client.get(CANARY, timeout_s=REQUEST_S)
         return ""
     return name
-
-
-async def _hash_once_begun(client: EtcdClient, revision: int, begun: asyncio.Event) -> KvHash:
-    """Return the hash, requested after the stream has started.
-
-    Otherwise the member would start the stream only after the hash, for which it reads its whole database.
-    """
-    await begun.wait()
-    return await client.hash_kv(revision, timeout_s=_HASH_S)
-
-
-async def _cancel_hashing(task: "asyncio.Task[KvHash]") -> None:
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()  # It was raised where it was awaited, or another error is more important.
-
-
-def _check_trailer(checksum: StreamChecksum, member: str) -> None:
-    if not checksum.has_valid_trailer:
-        raise Damaged(
-            f"the snapshot from {member} is damaged: it has {checksum.size} bytes, "
-            "and the checksum at its end does not match",
-            hint=f"try again; if the error remains, check the disk of {member} and the network",
-        )
-
-
-async def _stream_snapshot(
-    client: EtcdClient,
-    size: int,
-    checksum: StreamChecksum,
-    report: Report,
-    begun: asyncio.Event,
-    hashing: "asyncio.Task[KvHash]",
-) -> Stream:
-    """Return the snapshot stream of a database of about `size` bytes.
-
-    It fails if the hash fails, because the backup could then not be proved.
-    """
-    reported = 0
-    async with aclosing(client.snapshot(timeout_s=STALL_S)) as pieces:
-        async for piece in pieces:
-            begun.set()
-            if hashing.done():
-                hashing.result()
-            checksum.update(piece)
-            refuse_endless_snapshot(client.name, checksum.size, size)
-            if checksum.size - reported >= REPORT_BYTES:
-                reported = checksum.size
-                report(f"backup from {client.name}: {show_transfer(checksum.size, size)}")
-            yield piece
 
 
 class _Copies:

@@ -11,8 +11,8 @@ from etcdup.ops.pki.backup_key import BACKUP_KEY, BackupKey, pki_directory, read
 MANIFEST_KIND, PROOF_KIND = "manifest", "proof"
 OTHER_KEY = f"{BACKUP_KEY} of the PKI directory did not sign it"
 UNSIGNED_HINT = (
-    "if another machine took it, copy its PKI directory to this machine. If an earlier etcdup took it, or if no other "
-    "program can write to the store, pass `--unsigned`"
+    "if another machine of this cluster took it, use its PKI directory, and keep the one of this machine. If an "
+    "earlier etcdup took it, or if no other program can write to the store, pass `--unsigned`"
 )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etcdup.core.certs.client_configs import RESERVED
 from etcdup.core.certs.exports import ClientFiles
-from etcdup.core.observed.model import CertSeen, PkiSeen
+from etcdup.core.observed.pki import CertSeen, PkiSeen
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError, RefusedError, UsageError
 from etcdup.ops.certs.export import client_files

@@ -12,7 +12,7 @@ from etcdup.core.spec.model import HostSpec
 from etcdup.errors import EtcdupError, ForwardForbidden, PkiError
 from etcdup.ops.certs.survey import resolve_target
 from etcdup.ops.world.world import World
-from etcdup.remote.etcd.request import TIMEOUT_S, why_no_answer
+from etcdup.remote.etcd.request import TIMEOUT_S, closed, why_no_answer
 from etcdup.remote.etcd.tls import context_for_ca
 
 _TRUST = {"client": "ca", "peer": "peer-ca"}
@@ -37,7 +37,7 @@ async def probe_link(world: World, source: HostSpec, target: HostSpec, port: Lin
     except EtcdupError as error:
         return error.message
     except OSError as error:
-        return f"it closed the connection: {error.strerror or error}"
+        return closed(error)
     return await why_no_answer(address, reached, target.address, context)
 
 

@@ -19,6 +19,8 @@ from etcdup.ops.world.world import World
 
 # The timeout of etcdctl. That of the SSH command is longer, so that etcdctl can report its error first.
 LINK_TIMEOUT_S = 3.0
+_NOT_FOUND_STATUS = 127
+_INSTALL = "run `etcdup apply`: it installs the missing programs of etcd"
 _RUN_BY_HAND = "run `etcdctl endpoint health` on that host to see why etcdctl does not work there"
 _HANDSHAKE_FAILED = "authentication handshake failed: "
 # Answers of a member that is connected: etcdctl then calls it unhealthy for another reason than the link.
@@ -74,7 +76,8 @@ async def _probe_client_links(world: World, host: HostSpec) -> list[Link]:
     answers = _parse_answers(result.stdout)
     if not answers.keys() & others.keys():
         why = f"etcdctl gave no answer (exit status {result.status}): {_last_words(result.stderr)}"
-        return [Link(host.name, name, why, "client", _RUN_BY_HAND) for name in others.values()]
+        fix = _INSTALL if result.status == _NOT_FOUND_STATUS else _RUN_BY_HAND
+        return [Link(host.name, name, why, "client", fix) for name in others.values()]
     return [Link(host.name, name, _why(answers.get(url), result.stderr)) for url, name in others.items()]
 
 

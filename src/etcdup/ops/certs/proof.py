@@ -10,7 +10,8 @@ from typing import get_args
 
 from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.certs.inventory import CertInspection, LinkPort
-from etcdup.core.observed.model import Observed, PkiSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import PkiSeen
 from etcdup.errors import EtcdupError
 from etcdup.ops.certs.link_probe import probe_link
 from etcdup.ops.certs.links import probe_links

@@ -9,12 +9,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.certs.inventory import ARCHIVED_KINDS, CA_ROLES, CertInspection
-from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.pki import PkiSeen
 from etcdup.core.spec.layout import MEMBER_CERTS, Layout, layout_of
 from etcdup.core.spec.model import HostSpec
 from etcdup.errors import EtcdupError, ForwardForbidden, PkiError, RemoteError
 from etcdup.ops.pki.x509 import Pem, cert_facts, parse_certs
-from etcdup.ops.world.open import resolve_port
+from etcdup.ops.world.ports import resolve_port
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.handshake import HandshakeFailed, fetch_served_cert
 

@@ -19,11 +19,21 @@ _NO_RIGHTS = 65534
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """Exit status and output of a program. The output is decoded as UTF-8 with replacement."""
+    """Exit status and output of a program. The output is decoded as UTF-8 with replacement.
+
+    The status of a program that a signal ended is the negative number of the signal, as in `subprocess`.
+    """
 
     status: int
     stdout: str
     stderr: str
+
+    @property
+    def end(self) -> str:
+        """How the program ended, for a sentence with the program as its subject."""
+        if self.status < 0:
+            return f"was ended by signal {-self.status} ({signal.strsignal(-self.status)})"
+        return f"exited with status {self.status}"
 
     def tail(self) -> str:
         """Return the last lines of stderr, or of stdout if stderr is empty. They are the detail of an error."""

@@ -119,7 +119,10 @@ class _Transfer:
                     reported_at = time.monotonic()
                     progress(f"{name}: {show_transfer(got, total)}")
         if total and got < total:
-            raise InstallError(f"{url}: the transfer ended early, after {show_transfer(got, total)}")
+            raise InstallError(
+                f"{url}: the transfer ended early, after {show_transfer(got, total)}",
+                hint="run the same command again",
+            )
         return digest.hexdigest()
 
     def _chunk(self, response: IO[bytes]) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from etcdup.core.host.packages import tools_of
-from etcdup.core.observed.model import Binaries
+from etcdup.core.observed.binaries import Binaries
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
 from etcdup.ops.files import temporary_file
@@ -120,6 +120,4 @@ async def _run_go(arguments: list[str], module: Path, env: Mapping[str, str]) ->
     ran = await run([_go(), *arguments], cwd=module, env=env)
     if ran.status != 0:
         hint = f"check GOPROXY and GOTOOLCHAIN, which decide what Go downloads, {_ELSEWHERE}"
-        raise InstallError(
-            f"`go {arguments[0]}` failed with status {ran.status}", detail=ran.tail(), hint=hint
-        )
+        raise InstallError(f"`go {arguments[0]}` {ran.end}", detail=ran.tail(), hint=hint)

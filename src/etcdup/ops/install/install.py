@@ -10,12 +10,14 @@ A host unpacks an archive with `tar -xz --strip-components=1`. With
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from etcdup.core.observed.model import Binaries, HostSeen
+from etcdup.core.observed.binaries import Binaries
+from etcdup.core.observed.host import HostSeen
 from etcdup.core.spec.model import Spec
 from etcdup.errors import InstallError
 from etcdup.ops.install.archive import BinaryArchive
 from etcdup.ops.install.cache import Flavour, cache_dir, cached_versions, find_trusted
 from etcdup.ops.install.elf import this_arch
+from etcdup.ops.install.from_host import obtain_host, resolve_host
 from etcdup.ops.install.go import obtain_go, resolve_go
 from etcdup.ops.install.package import obtain_package, resolve_package
 from etcdup.ops.install.package_here import pack_local_package
@@ -44,6 +46,7 @@ _ORDER = {
     "package": ("package",),
     "go": ("go",),
     "path": ("path",),
+    "host": ("host",),
 }
 _PLAN_AGAIN = "run the command again, which makes a new plan"
 _FLAVOURS: dict[str, tuple[Flavour, ...]] = {"auto": ("", "+go"), "release": ("",)}
@@ -63,7 +66,8 @@ async def resolve(
 ) -> Binaries:
     """Return the binaries of the first source that has `spec.version` for all of `arches`.
 
-    `folder` is that of cluster.yaml. Raises InstallError, which names each source that was tried, and its error.
+    `folder` is that of cluster.yaml. Raises InstallError, which names each source that was tried, and its error. Raises
+    RefusedError if no second fact proves the programs of a host.
     """
     wanted = source_request(spec, folder, arches, cache, report)
     resolvers: dict[str, Resolver] = {
@@ -72,6 +76,7 @@ async def resolve(
         "package": lambda: resolve_package(wanted, spec, hosts, seen),
         "go": lambda: resolve_go(wanted),
         "path": lambda: resolve_path(wanted),
+        "host": lambda: resolve_host(wanted, spec, hosts, seen),
     }
     tried: dict[str, InstallError] = {}
     for name in _ORDER[wanted.source]:
@@ -90,14 +95,22 @@ async def obtain(
     *,
     cache: Path,
     report: Callable[[str], None],
+    hosts: Mapping[str, Host] | None = None,
 ) -> dict[str, BinaryArchive]:
     """Return the archive for each architecture, from the source that `resolve` returned. Raises InstallError.
 
-    If `resolve` returned a checksum, only an archive with this checksum is accepted.
+    If `resolve` returned a checksum, only an archive with this checksum is accepted. Programs of a host are copied from
+    one of `hosts`.
     """
     wanted = source_request(spec, folder, arches, cache, report)
     if binaries.source == "package":
         return await obtain_package(wanted, spec)
+    if binaries.source == "host":
+        found = {arch: binaries.programs[arch] for arch in wanted.arches}
+        return {
+            arch: await obtain_host(wanted, arch, each, (hosts or {})[each.host])
+            for arch, each in found.items()
+        }
     return {arch: await _obtain(binaries, wanted, arch) for arch in wanted.arches}
 
 

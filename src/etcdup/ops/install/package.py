@@ -10,7 +10,8 @@ from etcdup.core.host.packages import (
     parse_candidate,
     refresh_command,
 )
-from etcdup.core.observed.model import Binaries, HostSeen
+from etcdup.core.observed.binaries import Binaries
+from etcdup.core.observed.host import HostSeen
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError, RemoteError

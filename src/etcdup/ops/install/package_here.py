@@ -166,4 +166,4 @@ async def _run_program(argv: tuple[str, ...], cwd: Path | None = None) -> Proces
 async def _run_checked(argv: tuple[str, ...], cwd: Path) -> None:
     ran = await _run_program(argv, cwd)
     if ran.status != 0:
-        raise InstallError(f"`{' '.join(argv[:3])}` failed with status {ran.status}", detail=ran.tail())
+        raise InstallError(f"`{' '.join(argv[:3])}` {ran.end}", detail=ran.tail())

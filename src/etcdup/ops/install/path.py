@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from etcdup.core.host.packages import tools_of
-from etcdup.core.observed.model import Binaries
+from etcdup.core.observed.binaries import Binaries
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
 from etcdup.ops.files import temporary_file
@@ -101,7 +101,8 @@ def _compare(given: Path, arch: str, expected: str) -> None:
     if (got := sha256_of(given)) != expected.lower():
         raise InstallError(
             f"{given} is not the tarball of `install.sha256`: its sha256 is {got}, expected {expected.lower()}",
-            hint=f"correct `{arch}` in `install.sha256`, or use the tarball that has this checksum",
+            hint="use the tarball that has this checksum. Change "
+            f"`{arch}` in `install.sha256` only if the sum there is wrong",
         )
 
 
@@ -167,5 +168,10 @@ async def _read_version(etcd: Path, given: Path | str) -> str | None:
             raise InstallError(f"cannot run etcd in {given}: the file is not executable") from None
         except OSError as error:
             raise InstallError(f"cannot run etcd in {given}: {error.strerror}") from None
-        return (ran.stdout or ran.stderr).split("\n")[0].strip()
+        if ran.status != 0:
+            hint = "run `etcd --version` of these binaries on this machine, to see why"
+            raise InstallError(
+                f"cannot run etcd in {given}: `etcd --version` {ran.end}", detail=ran.tail(), hint=hint
+            )
+        return ran.stdout.split("\n")[0].strip()
     raise InstallError(f"etcd in {given} did not print its version within {_VERSION_TIMEOUT_S:g} s")

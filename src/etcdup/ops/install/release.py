@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from etcdup.core.observed.model import Binaries
+from etcdup.core.observed.binaries import Binaries
 from etcdup.errors import InstallError
 from etcdup.ops.files import temporary_file
 from etcdup.ops.install.archive import BinaryArchive, archive_name

@@ -23,7 +23,8 @@ class Timeouts:
 class SourceRequest:
     """The request. `path` is install.path as an absolute path; `path_for` replaces `{arch}` in it.
 
-    `sums` are the trusted checksums of the tarballs, by architecture. No other tarball of a release is used.
+    `sums` are the trusted checksums of the tarballs, by architecture. No other tarball of a release is used. For
+    programs of a host, they are the sums of the programs.
     """
 
     source: str
@@ -54,5 +55,7 @@ def source_request(
         base=(spec.install.mirror or GITHUB).rstrip("/"),
         path=str(Path(resolve_from_folder(path, str(folder.absolute()))).expanduser()) if path else None,
         report=report,
-        sums=given if spec.install.source == "path" else trusted_sums(spec.version, given, load_pins()),
+        sums=given
+        if spec.install.source in ("path", "host")
+        else trusted_sums(spec.version, given, load_pins()),
     )

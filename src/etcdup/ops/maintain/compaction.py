@@ -4,8 +4,8 @@ from contextlib import suppress
 
 from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import Observed
-from etcdup.core.plan.steps import CompactHistory
-from etcdup.ops.world.observe import observe_members
+from etcdup.core.plan.database_steps import CompactHistory
+from etcdup.ops.world.observe_members import observe_members
 from etcdup.ops.world.perform import Performer
 from etcdup.remote.etcd.client import EtcdClient
 from etcdup.remote.etcd.errors import Compacted, EtcdTimeout

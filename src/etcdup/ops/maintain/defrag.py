@@ -6,8 +6,9 @@ from math import inf
 from etcdup.core.maintain.defrag import refuse_defrag
 from etcdup.core.maintain.leadership import best_follower, leader_name
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.database_steps import DefragmentMember
 from etcdup.core.plan.plan import Refusal
-from etcdup.core.plan.steps import DefragmentMember
+from etcdup.core.plan.step import HostStep
 from etcdup.core.spec.units import show_duration
 from etcdup.errors import EtcdupError
 from etcdup.ops.maintain.leadership import transfer_leadership
@@ -38,17 +39,12 @@ async def defragment(performer: Performer, step: DefragmentMember, observed: Obs
     else before the member has ended it.
     """
     world, name = performer.world, step.host
-    if leader_name(observed) == name and (target := best_follower(observed)):
-        await transfer_leadership(performer, step.kind, target, observed)
-        performer.reporter.doing(name, "waiting until clients have reconnected")
-        await world.clock.sleep(SETTLE_S)
-    await _wait_for_streams(performer, name, observed)
-    observed = await observe(world)
+    observed = await prepare_defrag(performer, step, observed)
     if reasons := refuse_defrag(name, world.spec, observed):
         raise_refusal(Refusal(world.spec.name, reasons))
     began, client = world.clock.now(), await world.etcd(name)
     performer.reporter.doing(name, "defragmenting; its clients wait")
-    deadline_s = DEADLINE_S + DEADLINE_S_PER_GIB * step.in_use / 1024**3
+    deadline_s = deadline_of(observed.answering()[name].db_in_use)
     # Without an answer, only the member knows whether it has begun.
     with suppress(EtcdTimeout, EtcdUnavailable):
         await performer.send_request(
@@ -56,7 +52,23 @@ async def defragment(performer: Performer, step: DefragmentMember, observed: Obs
         )
     await _wait_until_ended(performer, name, observed, client, began)
     await wait_until_healthy(performer, name, observed)
-    await _record_size(performer, name, observed, world.clock.now() - began)
+    await record_size(performer, name, observed, world.clock.now() - began)
+
+
+async def prepare_defrag(performer: Performer, step: HostStep, observed: Observed) -> Observed:
+    """Transfer the leadership from the member, wait until no program reads its snapshot, and observe again."""
+    world, name = performer.world, step.host
+    if leader_name(observed) == name and (target := best_follower(observed)):
+        await transfer_leadership(performer, step.kind, target, observed)
+        performer.reporter.doing(name, "waiting until clients have reconnected")
+        await world.clock.sleep(SETTLE_S)
+    await _wait_for_streams(performer, name, observed)
+    return await observe(world)
+
+
+def deadline_of(in_use: int) -> float:
+    """Return after how many seconds a defragmentation of these bytes takes longer than expected."""
+    return DEADLINE_S + DEADLINE_S_PER_GIB * in_use / 1024**3
 
 
 async def _wait_for_streams(performer: Performer, name: str, observed: Observed) -> None:
@@ -108,7 +120,8 @@ async def _why_not_read(client: EtcdClient) -> str:
     return ""
 
 
-async def _record_size(performer: Performer, name: str, before: Observed, took_s: float) -> None:
+async def record_size(performer: Performer, name: str, before: Observed, took_s: float) -> None:
+    """Record the size of the database before and after, in bytes."""
     old = before.answering()[name].db_size
     new = (await (await performer.world.etcd(name)).status(timeout_s=READ_S)).db_size
     facts = {"host": name, "before": old, "after": new, "took_s": round(took_s, 3)}

@@ -1,8 +1,9 @@
 """Transfer the leadership to another member, and wait until all members follow it."""
 
 from etcdup.core.maintain.leadership import leader_name
-from etcdup.core.observed.model import MemberSeen, Observed
-from etcdup.core.plan.steps import MoveLeadership
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import MoveLeadership
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.wait import wait_for_condition
 

@@ -9,36 +9,39 @@ from etcdup.core.etcd.alarms import CORRUPT
 from etcdup.core.etcd.log_messages import damage_of
 from etcdup.core.members.quorum import healthy, quorum_of, voter_count
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.database_steps import DisarmCorruptAlarm
 from etcdup.core.plan.plan import Refusal
-from etcdup.core.plan.steps import DisarmCorruptAlarm
-from etcdup.core.planner.repair import (
-    Evidence,
-    Repair,
-    decide_repair,
-    is_repair_begun,
-    refuse_other_data,
-)
+from etcdup.core.planner.repair import Repair, decide_repair, is_repair_begun
+from etcdup.core.planner.repair_data import Evidence, refuse_other_data
 from etcdup.errors import EtcdupError
 from etcdup.ops.audit.gather import read_hashes
 from etcdup.ops.backups.snapshot import Report
 from etcdup.ops.maintain.space import save_before
 from etcdup.ops.members.alarms import disarm_alarm
+from etcdup.ops.world.health import prove_voters
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.world import World, read_starts
 
 # The last starts of a member that does not stay up.
 _STARTS = 3
+# Compactions that the members do at different times are over by then.
+SECOND_AFTER_S = 10.0
 COMPARE_HINT = "run `etcdup maintain verify` to see each hash, then run the same command again"
 
 
 async def examine(world: World, observed: Observed, name: str) -> tuple[Repair, tuple[MemberHash, ...]]:
     """Return what is to do for a member, and the hashes. Raises RefusedError.
 
-    Before a member is replaced, the data is compared twice. A difference of a moment is no fault of the data.
+    Before a healthy member is replaced, the data is compared twice, the second time at another revision. A hash depends
+    only on the data, its revision and its compaction, so a longer wait would prove nothing more. But a hash that a
+    member stored at a compaction can be wrong, if the member restarted meanwhile
+    (https://github.com/etcd-io/etcd/issues/15919). The proofs write keys, unless an alarm forbids it.
     """
     found, hashes = await _examine_once(world, observed, name)
-    if found.kind == "replace":
+    if found.kind == "replace" and name in healthy(observed):
+        await prove_voters(world, observed)
+        await world.clock.sleep(SECOND_AFTER_S)
         found, hashes = await _examine_once(world, observed, name)
     return found, hashes
 

@@ -8,15 +8,18 @@ from etcdup.core.host.commands import form_commands, record_endpoints_command, s
 from etcdup.core.host.unproved import run_binary_command
 from etcdup.core.members.member_list import host_of
 from etcdup.core.members.quorum import healthy, quorum_of, voter_count
-from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import is_stopped
+from etcdup.core.plan.host_steps import RecordEndpoints
+from etcdup.core.plan.member_steps import FormCluster, MoveClients, RestartMember
 from etcdup.core.plan.step import HostStep
-from etcdup.core.plan.steps import FormCluster, MoveClients, RecordEndpoints, RestartMember
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import EtcdupError
 from etcdup.ops.members.proof import forget_previous, prove_served_files, wait_until_healthy
 from etcdup.ops.versions.version_steps import prepare_restart, verify_restart
 from etcdup.ops.world.connected_clients import wait_for_moved_clients
+from etcdup.ops.world.cut_members import refuse_stop_of_cut_member
 from etcdup.ops.world.health import prove_voters
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.perform import Performer
@@ -89,6 +92,8 @@ async def restart(performer: Performer, step: RestartMember, observed: Observed)
     world, name = performer.world, step.host
     layout = layout_of(world.spec, world.spec.host(name))
     await _run_new_binary(performer, step, observed)
+    if healthy(observed):
+        await refuse_stop_of_cut_member(world, observed, name)
     await prepare_restart(performer, step, observed)
     await _stop_and_start(performer, step, observed, restart_commands(layout))
     await verify_restart(performer, step, observed)

@@ -6,17 +6,18 @@ from collections.abc import Awaitable, Callable
 from etcdup.core.host.commands import join_commands, seal_commands
 from etcdup.core.members.member_list import entry_of
 from etcdup.core.members.quorum import healthy, refuse_restart
-from etcdup.core.observed.model import ListedMember, MemberSeen, Observed
-from etcdup.core.plan.step import HostStep
-from etcdup.core.plan.steps import (
+from etcdup.core.observed.member import ListedMember, MemberSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.host_steps import SetAside
+from etcdup.core.plan.member_steps import (
     AddLearner,
     DetachMember,
     JoinMember,
     PromoteMember,
     RemoveMember,
-    SetAside,
     UpdatePeerUrl,
 )
+from etcdup.core.plan.step import HostStep
 from etcdup.core.planner.commands import commands_of
 from etcdup.errors import EtcdupError
 from etcdup.ops.members.lifecycle import drain, move_leader, start_unit

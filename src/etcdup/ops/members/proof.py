@@ -11,12 +11,13 @@ from etcdup.core.host.settings import CRL_VARIABLES
 from etcdup.core.host.unproved import OTHER_VERSION, forget_command, put_back_commands
 from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import Observed
-from etcdup.core.plan.steps import InstallFiles, ProveFiles
+from etcdup.core.plan.host_steps import InstallFiles, ProveFiles
 from etcdup.core.planner.commands import commands_of
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec
 from etcdup.errors import CommandFailed, EtcdupError
 from etcdup.ops.polling import wait_until
+from etcdup.ops.world.cut_members import PeersUnreachable
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.wait import MEMBER_TIMEOUT_S, one_proved, wait_for_condition
@@ -114,9 +115,11 @@ async def _with_previous_files(performer: Performer, name: str, failure: EtcdupE
     """Return the error, after the member is started with its previous files.
 
     Nothing is put back if no files are kept, if systemd has not started etcd with the new ones, if the member is
-    healthy by now, or if its version was changed.
+    healthy by now, if its version was changed, or if other members do not reach it: no file is the cause then.
     """
     world = performer.world
+    if isinstance(failure, PeersUnreachable):
+        return failure
     fresh = await observe(world)
     seen = fresh.reachable().get(name)
     if seen is None or not seen.is_unproved or seen.unit.queued or name in healthy(fresh):
@@ -125,12 +128,13 @@ async def _with_previous_files(performer: Performer, name: str, failure: EtcdupE
         return failure
     layout = layout_of(world.spec, world.spec.host(name))
     await performer.perform(world.hosts[name], restart_commands(layout), "RestartMember")
-    done = "its previous files are back, and the member is healthy with them"
+    done = "its previous files are back, and it runs with them"
     try:
         await wait_for_condition(world, fresh, one_proved(world, name), MEMBER_TIMEOUT_S, (name,))
     except EtcdupError as again:
-        done = f"its previous files are back, and the member is not healthy with them either: {again.message}"
-    return EtcdupError(f"{failure.message}. {name}: {done}", detail=failure.detail, hint=failure.hint)
+        done = f"its previous files are back, and it is not healthy with them either: {again.message}"
+    message = f"{failure.message} with its new files; {done}"
+    return EtcdupError(message, detail=failure.detail, hint=failure.hint)
 
 
 async def forget_previous(performer: Performer, name: str) -> None:

@@ -80,7 +80,12 @@ def make_backup_key(root: Path) -> None:
     path = root / BACKUP_KEY
     if not path.exists():
         with suppress(FileExistsError):
-            create_file(path, key_pem(Ed25519PrivateKey.generate()), KEY_MODE)
+            create_file(path, new_backup_key(), KEY_MODE)
+
+
+def new_backup_key() -> bytes:
+    """Return a new key in PEM."""
+    return key_pem(Ed25519PrivateKey.generate())
 
 
 def require_backup_key(spec: Spec, root: Path, report_made: Callable[[Path], None]) -> BackupKey:
@@ -94,8 +99,8 @@ def require_backup_key(spec: Spec, root: Path, report_made: Callable[[Path], Non
     if spec.tls.mode == "managed" and not (root / "ca-key.pem").exists():
         raise PkiError(
             f"{path} does not exist, so the backup cannot be signed",
-            hint=f"copy {BACKUP_KEY} from the machine that has the whole PKI directory. If there is none, "
-            "run `etcdup backup now` there once, which makes it",
+            hint=f"copy {BACKUP_KEY} from the machine that has the whole PKI directory. If that machine has none, run "
+            "`etcdup backup now` there once, which makes it",
         )
     with folder_lock(root):
         make_backup_key(root)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from etcdup.core.host.clocks import BACKDATED
-from etcdup.core.observed.model import CrlSeen
+from etcdup.core.observed.pki import CrlSeen
 from etcdup.ops.pki.signing import SigningCa, authority_key_identifier
 from etcdup.ops.pki.x509 import DAMAGED, UnusableFile, key_id
 

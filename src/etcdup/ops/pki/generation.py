@@ -29,7 +29,11 @@ class Generation:
 
     def advance(self, superseded: Iterable[str] = ()) -> None:
         """Add a new change, after changes of other copies that it supersedes."""
-        names = dict.fromkeys((*self.changes(), *superseded, secrets.token_hex(8)))
-        text = json.dumps({"generation": len(names), "changes": list(names)}, indent=1) + "\n"
         remove_partial_files(self._path.parent, self._path.name)
-        write_file(self._path, text.encode(), CERT_MODE)
+        write_file(self._path, with_new_change((*self.changes(), *superseded)), CERT_MODE)
+
+
+def with_new_change(changes: Iterable[str] = ()) -> bytes:
+    """Return the content of the file after a new change. Each earlier change is in it once."""
+    names = dict.fromkeys((*changes, secrets.token_hex(8)))
+    return (json.dumps({"generation": len(names), "changes": list(names)}, indent=1) + "\n").encode()

@@ -28,7 +28,7 @@ def _require_not_empty(passphrase: str, where: str) -> str:
     if not passphrase:
         raise PkiError(
             f"the passphrase of the CA key is empty: {where}",
-            hint="unset it to use a key without a passphrase",
+            hint="correct it. Only for a key without a passphrase, remove it",
         )
     return passphrase
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from etcdup.core.certs.required import Fault
-from etcdup.core.observed.model import CertSeen, PkiSeen
+from etcdup.core.observed.pki import CertSeen, PkiSeen
 from etcdup.errors import PkiError
 
 AskPassphrase = Callable[[], str]
@@ -78,6 +78,10 @@ class Pki(ABC):
     def encrypt_new_key(self, passphrase: str) -> None:
         """Use this passphrase for the CA key that this run makes."""
         del passphrase
+
+    def accept_lost_key(self) -> None:
+        """Let this run replace the CA without its key. Raises PkiError if the key is not lost."""
+        return
 
     def unlock(self, now: datetime) -> None:
         """Read the CA key, and ask for its passphrase if there is one. Later changes of this run do not ask again.

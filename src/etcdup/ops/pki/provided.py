@@ -11,7 +11,7 @@ from cryptography import x509
 
 from etcdup.core.certs.required import Fault, ProvidedCert, check_provided, merge_faults
 from etcdup.core.host.settings import CRL_VARIABLES
-from etcdup.core.observed.model import CertSeen, PkiSeen
+from etcdup.core.observed.pki import CertSeen, PkiSeen
 from etcdup.core.spec.layout import MEMBER_CERTS
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError
@@ -257,7 +257,7 @@ class Provided(Pki):
         return sha256(read_file(self._path(what, role))).hexdigest()
 
     def _unsupported(self, what: str) -> PkiError:
-        hint = "issue it with the CA that issued the other certificates, or set `tls.mode: managed`"
+        hint = "issue it with the CA that issued the other certificates. `etcdup certs own-ca DIR` makes a CA of etcdup"
         return PkiError(
             f"cannot issue {what}: with `tls.mode: provided` etcdup has no key of a CA", hint=hint
         )

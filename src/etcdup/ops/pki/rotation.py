@@ -4,6 +4,7 @@
     ca-key.pem       the key of the CA that signs
     next-ca.pem      the new CA, until it is the only one
     next-ca-key.pem  the key of the new CA, until it signs
+    provided-ca.pem  the old CA, if it is no CA of etcdup: see own_ca.py
     former/          all previous CA files, and the keys of previous CAs
 
 The new CA signs as soon as its key is `ca-key.pem`. Only this module creates a second CA.
@@ -35,6 +36,7 @@ class CaRotation:
         self._ca_key = root / "ca-key.pem"
         self._next = root / "next-ca.pem"
         self.next_key = root / "next-ca-key.pem"
+        self._provided = root / "provided-ca.pem"
         self._former = root / "former"
         self._read_key = read_key
 
@@ -57,6 +59,15 @@ class CaRotation:
         if not self.next_key.exists():
             return cert
         return next((each for each in ca.certs if each != cert), ca.certs[0])
+
+    @property
+    def has_old_key(self) -> bool:
+        """Whether the CA before the new one can sign. A provided CA never could, and a key can be lost."""
+        return self._ca_key.exists() or not self.next_key.exists()
+
+    def is_from_provided(self) -> bool:
+        """Whether the old CA of a running rotation was provided."""
+        return self._provided.exists()
 
     def past_ca_files(self) -> frozenset[str]:
         """Return the sha256 of each previous CA file."""
@@ -87,26 +98,29 @@ class CaRotation:
             raise PkiError(f"{self.next_key} is not the key of {self._next}", hint=hint)
         if new not in Pem.read(self._ca).certs:
             raise PkiError(f"{self._ca} does not contain the CA of {self._next} yet: it must not sign")
-        self._archive(self._ca_key, "old-ca-key")
+        if self._ca_key.exists():
+            self._archive(self._ca_key, "old-ca-key")
         self.next_key.replace(self._ca_key)
         sync_folder(self._root)
 
     def drop_old(self) -> None:
-        """Write a CA file with the new CA only."""
+        """Write a CA file with the new CA only. From then on, the PKI is one like any other."""
         if not self._next.exists():
             return
         if self.next_key.exists():
             raise PkiError(f"the CA of {self._next} does not sign yet: etcdup does not drop the old CA")
+        self._provided.unlink(missing_ok=True)
         self._replace_ca_file(cert_pem(Pem.read(self._next).certs[0]))
         self._next.unlink()
         sync_folder(self._root)
 
     def restore_old(self) -> None:
-        """Undo `drop_old`: use the previous CA file again, which contains the old and the current CA."""
+        """Undo `drop_old`: use the previous CA file again, which contains the old and, as its last, the current CA."""
         current = Pem.read(self._ca).certs
         if len(current) > 1:
             return
-        both = [path for path in self._former.glob("ca-*.pem") if Pem.read(path).certs[1:] == current]
+        files = [(path, Pem.read(path).certs) for path in self._former.glob("ca-*.pem")]
+        both = [path for path, certs in files if len(certs) > 1 and certs[-1:] == current]
         if not both:
             hint = f"restore {self._former} from a backup that contains the old CA"
             raise PkiError(f"no file in {self._former} contains both the old and the current CA", hint=hint)

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from etcdup.core.certs.inventory import CertFacts
 from etcdup.core.certs.required import ANY_USAGE, CLIENT_AUTH, SERVER_AUTH
-from etcdup.core.observed.model import CertSeen
+from etcdup.core.observed.pki import CertSeen
 from etcdup.core.spec.visible import one_line
 from etcdup.errors import PkiError
 
@@ -200,7 +200,8 @@ def _decrypt(path: Path, pem: bytes, passphrase: str | None) -> object:
         return serialization.load_pem_private_key(pem, password)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if passphrase is not None:
-            raise UnusableFile(path, "cannot be decrypted with this passphrase") from None
+            hint = "check $ETCDUP_CA_PASSPHRASE, `tls.passphrase_command`, or what you typed"
+            raise UnusableFile(path, "cannot be decrypted with this passphrase", hint=hint) from None
         raise UnusableFile(path, "contains a damaged private key") from None
 
 

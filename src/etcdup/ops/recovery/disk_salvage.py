@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from etcdup.core.etcd.log_messages import telling_lines
 from etcdup.core.etcd.wal import LastEntry, LogEnd, commit_record, parse_log_end
 from etcdup.core.members.member_list import host_of
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.restore_steps import SalvageArchive, SalvageData
 from etcdup.core.recovery.disk_salvage import (
     BACKUP_HINT,
@@ -230,12 +231,18 @@ async def _wait_until_serving(
 
 
 def _not_served(name: str, why: str, lines: list[str]) -> CopyNotServed:
+    port_taken = any("address already in use" in line for line in lines)
+    hint = (
+        f"run the same command again. `ss -tlnp` on {name} shows which program has the port. The data is not damaged"
+        if port_taken
+        else f"check the disk of {name}: its data may be damaged. etcdup did not change the data. {BACKUP_HINT}"
+    )
     error = CopyNotServed(
         f"etcd does not serve the copy of {name}'s data: {why}",
         detail="\n".join(telling_lines(lines)),
-        hint=f"check the disk of {name}: its data may be damaged. etcdup did not change the data. {BACKUP_HINT}",
+        hint=hint,
     )
-    error.port_taken = any("address already in use" in line for line in lines)
+    error.port_taken = port_taken
     return error
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import full_directory
 from etcdup.core.recovery.disk_space import (
     DISK_SPACE_TIMEOUT_S,
@@ -15,7 +16,7 @@ from etcdup.errors import RemoteError
 from etcdup.ops import polling
 from etcdup.ops.certs.proof import RECOVERY_TIMEOUT_S
 from etcdup.ops.world.health import Health, has_quorum, prove_each, prove_voters
-from etcdup.ops.world.observe import observe_members
+from etcdup.ops.world.observe_members import observe_members
 from etcdup.ops.world.world import World
 
 POLL_S = 0.1

@@ -9,7 +9,7 @@ from etcdup.core.host.startup_fence import superseded_key, superseded_value
 from etcdup.core.members.member_list import host_of
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.restore_steps import FenceOff, StartRestored, StopMembers
-from etcdup.core.restore.commands import disable_fence_commands, enable_fence_commands
+from etcdup.core.restore.fence_commands import disable_fence_commands, enable_fence_commands
 from etcdup.core.spec.layout import layout_of
 from etcdup.ops.members.lifecycle import FORM_TIMEOUT_S, HEAD_START_S
 from etcdup.ops.world.perform import Performer

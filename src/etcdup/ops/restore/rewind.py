@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from etcdup.core.backups.change_log import read_times
+from etcdup.core.backups.change_log import Times, read_times
 from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.etcd.bbolt import Bolt
 from etcdup.core.spec.units import show_time
@@ -28,9 +28,9 @@ async def rewind_snapshot(
         revision = wanted
     else:
         with open_database(source) as bolt:
-            revision = await find_revision(source.name, bolt, wanted, report)
+            revision = await find_revision(snapshot.title, bolt, wanted, report)
     target = folder / f"{source.stem}-at-{revision}.db"
-    await rewrite_snapshot(source, target, revision)
+    await rewrite_snapshot(source, target, revision, title=snapshot.title)
     return replace(
         await asyncio.to_thread(read_snapshot, target),
         origin=snapshot.origin,
@@ -42,13 +42,30 @@ async def rewind_snapshot(
 
 async def find_revision(title: str, bolt: Bolt, wanted: datetime, report: Callable[[str], None]) -> int:
     """Return the newest revision whose time is known and not after `wanted`. Raises RefusedError if there is none."""
-    revision, at = await asyncio.to_thread(_revision_at, title, bolt, wanted)
-    report(f"the newest revision with a known time until then is {revision}, of {show_time(at)}")
+    known = await asyncio.to_thread(read_times, bolt)
+    revision, at = _revision_at(title, known, wanted)
+    report(
+        f"revision {revision} of {show_time(at)} is the newest with a known time up to {show_time(wanted)}"
+    )
+    if between := _revisions_after(known, revision):
+        report(between)
     return revision
 
 
-def _revision_at(title: str, bolt: Bolt, wanted: datetime) -> tuple[int, datetime]:
-    known = read_times(bolt)
+def _revisions_after(known: Times, revision: int) -> str:
+    """Return which later revisions can be from before the wanted time too; empty if there are none."""
+    later = known.next_after(revision)
+    if later is None or later[0] == revision + 1:
+        return ""
+    first, last = revision + 1, later[0] - 1
+    between = f"revision {first} is" if first == last else f"revisions {first} to {last} are"
+    return (
+        f"{between} from before {show_time(later[1])}, and not included: `etcdup backup log` lists their changes, and "
+        "`--revision N` includes some"
+    )
+
+
+def _revision_at(title: str, known: Times, wanted: datetime) -> tuple[int, datetime]:
     found = known.last_until(wanted)
     if found is None:
         raise RefusedError(

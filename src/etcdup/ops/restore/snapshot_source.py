@@ -179,5 +179,6 @@ def _check_cluster(what: str, owner: str | None, cluster: str) -> None:
     if owner != cluster:
         raise RefusedError(
             f"{what} is from cluster {owner}, not from {cluster}",
-            hint=f"pass `--from-cluster {owner}` to restore it here anyway, as a clone",
+            hint=f"check that this is the right backup. With `--from-cluster {owner}`, the data of {owner} replaces "
+            f"the data of {cluster}",
         )

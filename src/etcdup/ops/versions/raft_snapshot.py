@@ -4,9 +4,11 @@ import asyncio
 
 from etcdup.core.etcd.replay import LogPart, parse_log_part
 from etcdup.core.host.log_files import log_folder
-from etcdup.core.observed.model import HostSeen, MemberSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.step import HostStep
-from etcdup.core.plan.steps import EnsureRaftSnapshot
+from etcdup.core.plan.version_steps import EnsureRaftSnapshot
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import CommandFailed, EtcdupError
 from etcdup.ops.polling import wait_until

@@ -5,13 +5,14 @@ from functools import partial
 from etcdup.core.backups.backups import backup_source
 from etcdup.core.host.commands import v2store_command
 from etcdup.core.members.member_list import voter_names
-from etcdup.core.observed.model import MemberSeen, Observed
-from etcdup.core.plan.steps import (
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.member_steps import RestartMember
+from etcdup.core.plan.version_steps import (
     CancelDowngrade,
     CheckV2Store,
     EnableDowngrade,
     EnsureRaftSnapshot,
-    RestartMember,
     TakeSnapshot,
 )
 from etcdup.core.spec.layout import layout_of

@@ -9,7 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
-from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
 from etcdup.errors import EtcdupError
 from etcdup.ops.polling import POLL_S, Clock, wait_until
 from etcdup.ops.world.hashes import read_hashes_in_turn

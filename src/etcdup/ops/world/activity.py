@@ -6,7 +6,8 @@ from dataclasses import replace
 from etcdup.core.audit.process_settings import process_settings
 from etcdup.core.backups.backups import defragmenting
 from etcdup.core.observed.activity import Activity, parse_activity
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.errors import EtcdupError
 from etcdup.ops.world.metrics import NoMetrics
 from etcdup.ops.world.world import World

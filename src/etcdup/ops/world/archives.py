@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import dataclass
 
 from etcdup.core.host.archives import ARCHIVES_TIMEOUT_S, Archive, archives_argv, parse_archives
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.model import Observed
 from etcdup.errors import RemoteError
 from etcdup.ops.world.world import World
 

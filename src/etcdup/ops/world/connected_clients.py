@@ -10,12 +10,13 @@ from etcdup.core.certs.connected_clients import CLIENT_RETRY, last_rejections, m
 from etcdup.core.members.endpoints import replaces_all_endpoints
 from etcdup.core.members.member_list import client_ports, host_of
 from etcdup.core.observed.connections import (
+    Client,
     HostConnections,
     clients_of_members,
     connections_argv,
     parse_connections,
 )
-from etcdup.core.observed.model import Client, Observed
+from etcdup.core.observed.model import Observed
 from etcdup.errors import RemoteError
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.perform import Performer

@@ -7,7 +7,7 @@ this member wait. If all members did that at the same time, all clients of the c
 import asyncio
 from collections.abc import Mapping
 
-from etcdup.core.observed.model import MemberSeen
+from etcdup.core.observed.member import MemberSeen
 from etcdup.remote.etcd.client import EtcdClient, KvHash
 from etcdup.remote.etcd.errors import EtcdRefused, EtcdRpcError, EtcdTimeout
 

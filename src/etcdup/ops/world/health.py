@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from etcdup.core.etcd.alarms import NOSPACE
-from etcdup.core.members.limits import member_limit, refused_access, refused_writes
+from etcdup.core.members.limits import FREE_SPACE_HINT, member_limit, refused_access, refused_writes
 from etcdup.core.members.member_list import host_of, voter_names
 from etcdup.core.members.quorum import quorum_of
-from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.observed.member import MemberSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.spec.model import Spec
 from etcdup.core.verdict.verdict import Verdict, judge
 from etcdup.errors import EtcdupError
@@ -181,7 +182,10 @@ def _not_healthy(verdict: Verdict, results: tuple[Health, ...]) -> EtcdupError:
         if not each.votes and each.name not in verdict.explained
     ]
     if not verdict.wrong:
-        faults += sorted({each.why for each in results if each.limited})
+        limited = sorted({each.why for each in results if each.limited})
+        faults += limited
+        # A write that the proof sent has raised the alarm, so the observation does not have it.
+        hints += [FREE_SPACE_HINT] if refused_writes(NOSPACE) in limited else []
     first, *rest = faults or ["a proof failed"]
     return EtcdupError(
         f"the cluster is not healthy: {first}",

@@ -30,10 +30,10 @@ async def _read(host: Host, argv: tuple[str, ...]) -> Result:
 
 def unreadable_log(host: Host, error: ValueError | CommandFailed, hint: str) -> EtcdupError:
     """Return the error for a log that `read_log_file` could not read, or that is damaged."""
-    why, detail = (error.message, error.detail) if isinstance(error, CommandFailed) else (str(error), "")
-    return EtcdupError(
-        f"cannot read the write-ahead log of the member on {host.name}: {why}", detail=detail, hint=hint
-    )
+    why = str(error)
+    if isinstance(error, CommandFailed):  # Its message has the script.
+        why = error.detail or ("timed out" if error.status is None else f"exit status {error.status}")
+    return EtcdupError(f"cannot read the write-ahead log of the member on {host.name}: {why}", hint=hint)
 
 
 def _unpack(content: str) -> bytes:

@@ -21,7 +21,10 @@ _MOST_NEW = 10_000
 
 
 class LogReader:
-    """Reads the last `count` lines of each member first, and then the lines that are new. `why` has each failure."""
+    """Reads the last `count` lines of each member first, and then the lines that are new.
+
+    `why` has each failure. `empty` are the hosts whose log could be read and has no line at all.
+    """
 
     def __init__(self, world: World, names: list[str], count: int, since_s: int | None) -> None:
         self._world = world
@@ -31,6 +34,7 @@ class LogReader:
         self._cursors: dict[str, str] = {}
         self._last: dict[str, LogLine] = {}
         self.why: dict[str, str] = {}
+        self.empty: set[str] = set()
 
     async def read(self) -> list[tuple[LogLine, ...]]:
         """Return the new lines of each host whose log could be read."""
@@ -47,6 +51,10 @@ class LogReader:
             self.why[name] = error.message
             return None
         self.why.pop(name, None)
+        if part.lines or self._since_s is not None:
+            self.empty.discard(name)
+        elif name not in self._last:
+            self.empty.add(name)
         lines = part.lines if part.cursor else newer_than(part, self._last.get(name))
         self._cursors[name] = part.cursor or self._cursors.get(name, "")
         self._last[name] = lines[-1] if lines else self._last.get(name, LogLine(name, None, ""))

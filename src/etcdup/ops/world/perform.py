@@ -31,6 +31,8 @@ ACTION_HINTS = {
     "Read-only file system": "run `dmesg` on the host to see why the file system is mounted read-only",
     "Permission denied": "check that the login has root rights, that user etcd owns the files in the data directory, "
     "and that no security module denies the access",
+    "Operation not permitted": "run `lsattr` on that file and its directory on the host: if it shows `i` or `a`, run "
+    "`chattr -ia` on it. Then run the same command again",
     "invalid user": "create this user on the host first: etcdup writes files that it owns",
     "user etcd cannot run": "check the modes of the directories above this file, and whether its file system is "
     "mounted with `noexec`. If the file is damaged, remove its directory and run the same command again",
@@ -218,7 +220,8 @@ def _without_script(error: RemoteError, host: str, action: HostAction) -> Remote
 def _with_hint(error: RemoteError) -> RemoteError:
     """Add a hint to the error if its output is a frequent one."""
     if not error.hint:
+        text = f"{error.message} {error.detail}".lower()  # Programs in Go begin these words in lower case.
         for output, hint in ACTION_HINTS.items():
-            if output in f"{error.message} {error.detail}":
+            if output.lower() in text:
                 error.hint = hint
     return error

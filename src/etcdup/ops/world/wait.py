@@ -3,12 +3,18 @@
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 
 from etcdup.core.etcd.log_messages import explain_starts
-from etcdup.core.observed.model import HostSeen, MemberSeen, MemberSilent, Observed, UnitSeen
+from etcdup.core.host.outside_settings import drop_in_notes
+from etcdup.core.observed.host import HostSeen
+from etcdup.core.observed.member import MemberSeen, MemberSilent
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.unit import UnitSeen
 from etcdup.core.versions.version_steps import version_before
 from etcdup.errors import EtcdupError
 from etcdup.ops.polling import wait_until
+from etcdup.ops.world.cut_members import give_up_on_cut_members, with_blocked_ports
 from etcdup.ops.world.health import (
     MemberCheck,
     has_quorum,
@@ -17,7 +23,9 @@ from etcdup.ops.world.health import (
     why_not_as_specified,
     why_without_vote,
 )
-from etcdup.ops.world.observe import awaited_units, observe, observe_members
+from etcdup.ops.world.observe import observe
+from etcdup.ops.world.observe_host import awaited_units
+from etcdup.ops.world.observe_members import observe_members
 from etcdup.ops.world.perform import Reporter
 from etcdup.ops.world.world import World, read_starts
 
@@ -30,6 +38,8 @@ RESTARTS_LIMIT = 2
 # A certificate that is rejected now is rejected later too, and so is a port that sshd does not forward to. A member
 # that starts gets this time first.
 LASTING_S = 5.0
+# A member that has no connection to the others does not get ready. Then its peer ports are tried, once.
+PEERS_S = 10.0
 # systemd-networkd-wait-online gives up after 120 s, and systemd then starts the units that wait for the network.
 QUEUE_TIMEOUT_S = 180.0
 
@@ -52,9 +62,10 @@ async def wait_for_condition(
     """Wait until `condition` returns no reason. Raises EtcdupError after `timeout_s`.
 
     The wait ends early if the lock is lost, or if etcd on one of the hosts `names` keeps exiting, or if a connection to
-    it fails for a reason that stays. The time in which systemd does not start etcd yet, because it waits for other
-    units, does not count. `reporter` shows that such a host waits for them, and otherwise that it does `doing`.
-    `closed`: the members have temporary certificates, and reject the usual certificate of etcdup.
+    it fails for a reason that stays, or if it has no connection to the members that it needs. The time in which systemd
+    does not start etcd yet, because it waits for other units, does not count. `reporter` shows that such a host waits
+    for them, and otherwise that it does `doing`. `closed`: the members have temporary certificates, and reject the
+    usual certificate of etcdup.
     """
     wait = _Wait(world, before, condition, timeout_s, names, reporter, doing, interval_s, closed)
     wait.report()
@@ -76,6 +87,7 @@ class _Wait:
     interval_s: float
     closed: bool
     first_restarts: dict[str, int] = field(default_factory=dict)
+    peers_tried: bool = False
 
     def __post_init__(self) -> None:
         self.began = self.counts_from = self.observed_at = self.world.clock.now()
@@ -93,8 +105,12 @@ class _Wait:
         why = await self.condition(self.observed)
         if why and not self.closed and now >= self.began + LASTING_S:
             _give_up_on_lasting_fault(self.observed, self.names)
+        if why and not self.peers_tried and now >= self.counts_from + PEERS_S and self.timeout_s < inf:
+            self.peers_tried = True
+            await give_up_on_cut_members(self.world, self.observed, self.names)
         if why and now >= self.counts_from + self.timeout_s:
-            raise await self._failure(self.names, f"timeout after {self.timeout_s:.0f} s: {why}")
+            late = await self._failure(self.names, f"timeout after {self.timeout_s:.0f} s: {why}")
+            raise await with_blocked_ports(self.world, self.observed, self.names, late)
         return not why
 
     async def _check_hosts(self, now: float) -> None:
@@ -252,8 +268,9 @@ async def explain_failure(
             continue
         restarts = _fresh_restarts((first_restarts or {}).get(name, 0), host.unit)
         starts = await read_starts(world, name, host.unit, restarts + 1)
-        shown, known_hint = explain_starts(starts)
+        shown, known_hint = explain_starts(starts, name)
         parts += [f"{name}: {line}" for line in shown]
+        parts += drop_in_notes(host)
         hint = hint or known_hint
     error = EtcdupError(message, detail="\n".join(parts), hint=hint or _log_hint(names))
     for name in names:

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from etcdup.core.certs.inventory import LinkPort
-from etcdup.core.observed.model import Binaries, Client, UnitSeen, Unreachable
+from etcdup.core.observed.binaries import Binaries
+from etcdup.core.observed.connections import Client
+from etcdup.core.observed.host import Unreachable
+from etcdup.core.observed.unit import UnitSeen
 from etcdup.core.observed.unit_log import LOG_ARGV, lines_of_starts
 from etcdup.core.restore.restore_keys import KeyJob
 from etcdup.core.spec.layout import layout_of
@@ -78,8 +81,12 @@ class World:
     reached_ports: set[tuple[str, str, int]] = field(default_factory=set)
     # Observations include what members do with their databases. Only the verbs of maintenance need it.
     reads_activity: bool = False
+    # Observations include members that another unit than etcd.service runs, or a container. Only an adoption needs it.
+    observes_foreign: bool = False
     # The member that `maintain repair` handles (Observed.repaired).
     repaired: str = ""
+    # The host that `member replace` names. Its ports are tried before the old member is removed.
+    replaced: str = ""
     # The keys that `restore-keys` writes. A plan has only their number.
     key_job: KeyJob | None = None
     # An election or a start did not end within the wait. etcdup does not wait for it a second time.

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from etcdup.core.etcd.alarms import alarm_text
-from etcdup.core.observed.model import ListedMember, MemberSeen
+from etcdup.core.observed.member import ListedMember, MemberSeen
 from etcdup.core.spec.plain_value import is_member_name, is_member_url
 from etcdup.core.spec.units import WrongValue
 from etcdup.core.spec.version import Version, parse_version

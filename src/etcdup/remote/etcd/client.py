@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from etcdup.core.etcd.keys import PresentKey
-from etcdup.core.observed.model import ListedMember, MemberSeen
+from etcdup.core.observed.member import ListedMember, MemberSeen
 
 DowngradeAction = Literal["validate", "enable", "cancel"]
 

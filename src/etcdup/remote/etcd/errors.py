@@ -17,6 +17,7 @@ Status codes are strings here, so that an import of this module does not import 
 
 from typing import NamedTuple
 
+from etcdup.core.members.limits import FREE_SPACE_HINT
 from etcdup.errors import EtcdupError
 
 
@@ -217,7 +218,7 @@ def translate(member: str, code: str, details: str, timeout_s: float) -> EtcdRpc
     """Return the error for the gRPC status of a failed call. Each code, with any text, has an error."""
     for text, kind in _BY_TEXT:
         if details.startswith(text):
-            return kind(member, details, hint=_access_hint(kind, details))
+            return kind(member, details, hint=_hint_of(kind, details))
     kind = BY_CODE.get(code, EtcdInternalError)
     if kind is EtcdTimeout:
         return EtcdTimeout(member, f"no answer within {timeout_s:g} s", detail=details)
@@ -228,10 +229,12 @@ def translate(member: str, code: str, details: str, timeout_s: float) -> EtcdRpc
             if details.startswith("etcdserver: ")
             else _connection_lost(member, details)
         )
-    return kind(member, details or code, hint=_access_hint(kind, details))
+    return kind(member, details or code, hint=_hint_of(kind, details))
 
 
-def _access_hint(kind: type[EtcdRpcError], details: str) -> str:
+def _hint_of(kind: type[EtcdRpcError], details: str) -> str:
+    if kind is NoSpace:
+        return FREE_SPACE_HINT
     if kind is not AuthRequired:
         return ""
     return _NO_USER_HINT if _NO_USER in details else _ACCESS_HINT

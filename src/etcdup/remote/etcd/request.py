@@ -12,6 +12,11 @@ TIMEOUT_S = 5.0
 STATUS_END = 12
 
 
+def closed(error: OSError) -> str:
+    """Return that the other end closed the connection, with the reason if the system has one."""
+    return ": ".join(filter(None, ("it closed the connection", error.strerror or str(error))))
+
+
 async def why_no_answer(address: str, port: int, name: str, context: ssl.SSLContext) -> str:
     """Return why a port does not answer, or an empty text if it does. `name` is in the certificate of the server."""
     try:
@@ -24,7 +29,7 @@ async def why_no_answer(address: str, port: int, name: str, context: ssl.SSLCont
     except ssl.SSLError as error:
         return f"it rejected the handshake: {_alert_text(error)}"
     except OSError as error:
-        return f"it closed the connection: {error.strerror or error}"
+        return closed(error)
     if not status:
         return "it closed the connection: no process listens on the port, or it rejects the certificate"
     return "" if status == b"200" else f"it answered {status.decode(errors='replace')}"

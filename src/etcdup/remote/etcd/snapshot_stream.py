@@ -151,10 +151,14 @@ class SnapshotCall:
         return b"".join(blobs)
 
     def cancel(self) -> None:
-        self._responses.cancel()
+        self._channel.close()
 
     def close(self) -> None:
         self._channel.close()
+        # gRPC keeps the connection until the last event of the call is read.
+        with suppress(grpc.RpcError):
+            for _ in self._responses:
+                pass
 
 
 class _PieceSlots:

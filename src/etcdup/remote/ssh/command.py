@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from etcdup.errors import ConnectionLost, OutputTooLong, RemoteError
+from etcdup.errors import ConnectionLost, LoginUnusable, OutputTooLong, RemoteError
 from etcdup.remote.ssh.library import asyncssh
 from etcdup.remote.ssh.login_shell import STARTED, has_started, login_unusable
 from etcdup.remote.sudo import RawResult
@@ -37,8 +37,7 @@ async def execute(
     """
     exchange = await _open(host, connection, line, most_bytes)
     try:
-        await exchange.feed(stdin)
-        ended = await exchange.wait_for_end()
+        ended = await exchange.feed(stdin) and await exchange.wait_for_end()
     finally:
         exchange.abandon()
     if exchange.is_too_long:
@@ -98,10 +97,11 @@ def channel_refused_error(
     """Return the error for a refused channel: the connection is lost, or sshd refuses the session."""
     if connection.is_closed() or not isinstance(error, asyncssh.ChannelOpenError):
         return connection_lost_error(host, error)
-    return RemoteError(
+    return LoginUnusable(
         host,
         f"sshd on {host} does not run commands: {error.reason}",
-        hint="check ForceCommand and MaxSessions (at least 10) in its sshd_config, and the login shell of the user",
+        hint="check ForceCommand and MaxSessions (at least 10) in its sshd_config, the login shell of the user, and "
+        "its limits (`nproc` in /etc/security/limits.conf)",
     )
 
 
@@ -116,18 +116,35 @@ class _CommandSession(asyncssh.SSHClientSession[bytes]):
         self.error: Exception | None = None
         self.closed = asyncio.Event()
         self.is_too_long = False
+        self._tail = b""
+        self._started = asyncio.Event()  # also set if the connection is lost
         self._writable = asyncio.Event()
         self._writable.set()
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
 
-    async def feed(self, stdin: AsyncIterator[bytes]) -> None:
-        """Write until the end of stdin, or until the command stops reading, which is no error."""
+    async def feed(self, stdin: AsyncIterator[bytes]) -> bool:
+        """Write until the end of stdin, or until the command stops reading, which is no error.
+
+        Return False if the login did not start the command in time. Nothing is written before the command has started:
+        a `read` in a file of the login shell would get the first line of a file, or a password.
+        """
         assert self._channel is not None
         with suppress(BrokenPipeError):
             async for chunk in stdin:
+                if not await self._wait_for_start():
+                    return False
                 self._channel.write(chunk)
                 await self._writable.wait()
             self._channel.write_eof()
+        return True
+
+    async def _wait_for_start(self) -> bool:
+        try:
+            async with asyncio.timeout(START_WITHIN_S):
+                await self._started.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def wait_for_end(self) -> bool:
         """Wait until the command has ended. Return False if the login did not start it in time."""
@@ -158,7 +175,15 @@ class _CommandSession(asyncssh.SSHClientSession[bytes]):
             self.is_too_long = True
             self.abandon()
             return
-        (self.stderr if datatype == asyncssh.EXTENDED_DATA_STDERR else self.stdout).append(data)
+        if datatype == asyncssh.EXTENDED_DATA_STDERR:
+            self.stderr.append(data)
+            return
+        self.stdout.append(data)
+        if not self._started.is_set():
+            self._tail += data
+            if has_started(self._tail):
+                self._started.set()
+            self._tail = self._tail[-len(STARTED) :]
 
     def eof_received(self) -> bool:
         return True  # Stdin stays open: the command may continue to read.
@@ -179,6 +204,7 @@ class _CommandSession(asyncssh.SSHClientSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         self.error = exc
         self.closed.set()
+        self._started.set()
         self._writable.set()
 
 
@@ -205,16 +231,24 @@ class HeldOverSsh:
 
     async def _skip_greeting(self) -> None:
         """Read until the marker that sh prints before the command. A second call reads nothing."""
-        greeting = b""
-        while not self._started and (line := await self._process.stdout.readline()):
-            greeting += line
-            self._started = greeting.endswith(STARTED)
+        greeting: list[bytes] = []
+        try:
+            async with asyncio.timeout(START_WITHIN_S):
+                await self._read_greeting(greeting)
+        except TimeoutError:
+            ended = RawResult(-1, b"".join(greeting), b"")
+            raise login_unusable(self._host, self._user, ended) from None
         if self._started:
             return
         await self._process.wait_closed()
         if self._process.exit_status is not None:
-            ended = RawResult(self._process.exit_status, greeting, b"")
+            ended = RawResult(self._process.exit_status, b"".join(greeting), b"")
             raise login_unusable(self._host, self._user, ended)
+
+    async def _read_greeting(self, greeting: list[bytes]) -> None:
+        while not self._started and (line := await self._process.stdout.readline()):
+            greeting.append(line)
+            self._started = line.endswith(STARTED)
 
     async def send(self, data: bytes) -> None:
         try:

@@ -34,6 +34,8 @@ CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 # type sends that key, so the error can show what changed.
 HOST_KEY_TYPES = "+ssh-ed25519,ecdsa-sha2-nistp*,rsa-sha2-*"
 
+# sshd can send any text before the login.
+_BANNER_CHARS = 4000
 _CONFIG_FILES = ("~/.ssh/config", "/etc/ssh/ssh_config")
 _HOP = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[^\]\s]+\]|[^:@\s]+)(?::(?P<port>\d{1,5}))?")
 
@@ -229,6 +231,9 @@ class _LoginObserver(asyncssh.SSHClient):
 
     def connection_made(self, _conn: asyncssh.SSHClientConnection) -> None:
         self._attempt.connected = True
+
+    def auth_banner_received(self, msg: str, _lang: str) -> None:
+        self._attempt.banner = (self._attempt.banner + msg)[:_BANNER_CHARS]
 
     def validate_host_public_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
         self._attempt.offered = key

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from etcdup.core.spec.visible import one_line
 from etcdup.errors import (
     AuthFailed,
     ConnectFailed,
@@ -45,6 +46,8 @@ class LoginAttempt:
     is_jump: bool = False
     connected: bool = False
     offered: asyncssh.SSHKey | None = field(default=None, repr=False)
+    banner: str = ""
+    """What sshd sent in the login: `Banner` of sshd_config, or why PAM rejects the account."""
 
     @property
     def place(self) -> str:
@@ -200,7 +203,16 @@ def _timed_out(attempt: LoginAttempt) -> ConnectFailed:
     )
 
 
-def _handshake(error: asyncssh.Error, attempt: LoginAttempt) -> ConnectFailed:
+def _handshake(error: asyncssh.Error, attempt: LoginAttempt) -> UnreachableError:
+    if attempt.banner:  # sshd sends it after the handshake, with the words of PAM if PAM rejects the account.
+        words = one_line("; ".join(filter(None, map(str.strip, attempt.banner.splitlines()))), _BANNER_LIMIT)
+        return AuthFailed(
+            attempt.host,
+            f"{attempt.host}: {attempt.place} ended the login of user {attempt.user}: {words}",
+            detail=error.reason,
+            hint=f"on the host, run `chage -l {attempt.user}` to see whether the account has expired, and check "
+            "/etc/nologin. `journalctl -t sshd` has the reason",
+        )
     return ConnectFailed(
         attempt.host,
         f"{attempt.host}: {attempt.place} closed the connection in the SSH handshake: {error.reason}",
@@ -208,6 +220,7 @@ def _handshake(error: asyncssh.Error, attempt: LoginAttempt) -> ConnectFailed:
     )
 
 
+_BANNER_LIMIT = 300
 _CLOSED_HINT = (
     "check that sshd uses this port. The log of sshd has the reason (MaxStartups, fail2ban, hosts.deny)"
 )

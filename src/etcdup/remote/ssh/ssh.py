@@ -62,6 +62,11 @@ class SshHost(PosixHost):
     async def forward(self, address: str, port: int) -> tuple[str, int]:
         return await self._forwards.open(address, port)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is closed, by this machine or by the host."""
+        return self._dialled.connection.is_closed()
+
     async def close(self) -> None:
         await self._forwards.close()
         await self._dialled.close()
@@ -82,3 +87,15 @@ class SshHost(PosixHost):
             yield self._held(held)
         finally:
             await held.end()
+
+
+class SharedSshHost(SshHost):
+    """A Host on the connection of another one. It has a name of its own, and its close leaves the connection open."""
+
+    def __init__(self, name: str, owner: SshHost) -> None:
+        super().__init__(name, owner._dialled)
+        self._become = owner._become
+        self._slots = owner._slots
+
+    async def close(self) -> None:
+        await self._forwards.close()
