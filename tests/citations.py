@@ -58,9 +58,11 @@ def codes_given(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
     """Each code that a finding or a cause of this module can have, with the call that makes it."""
     for function, call in calls(tree):
         name = call.func.id if isinstance(call.func, ast.Name) else ""
-        if name not in ("Finding", "Cause", "causes_of"):
-            continue
         given = next((keyword.value for keyword in call.keywords if keyword.arg == "code"), None)
+        # A function that makes a finding gets its code as a text.
+        is_text = isinstance(given, ast.Constant) and isinstance(given.value, str)
+        if name not in ("Finding", "Cause", "causes_of") and not is_text:
+            continue
         if name == "causes_of":
             given = call.args[1]
         codes = [str(value) for value in values_of(given, function, tree)]

@@ -1,5 +1,7 @@
 """Guards for CA files: a host with the CA of another PKI, and a change of provided CA and certificates at once."""
 
+from collections.abc import Collection
+
 from etcdup.core.certs.ca_rotation import PROVIDED_CA_HINT, runs_with_other_ca
 from etcdup.core.host.content import CaContent, CertContent
 from etcdup.core.host.files import pki_files
@@ -27,24 +29,23 @@ def refuse_other_ca(spec: Spec, seen: HostSeen, observed: Observed) -> tuple[Ref
         if ours
         else f"{seen.host} has certificates of a CA, and {spec.tls.dir} on this machine has no CA"
     )
-    moved = f"move {spec.tls.dir} to another directory. Then " if ours else ""
-    copied = (
-        f"{moved}copy the directory {spec.tls.dir} from the machine that changed this cluster last, or get it from a "
-        "backup with `etcdup backup pki --identity FILE`. With a second CA, the members reject each other"
+    hint = _other_ca_hint(spec.tls.dir, has_ca=bool(ours), was_managed=bool(seen.pki_change))
+    return (Refused(message, hint, seen.host, rules=(15, 20)),)
+
+
+def _other_ca_hint(pki: str, *, has_ca: bool, was_managed: bool) -> str:
+    """Return the way back to the PKI of the hosts. `was_managed`: etcdup wrote the certificates of the host."""
+    moved = f"move {pki} to another directory. Then " if has_ca else ""
+    hint = (
+        f"check that this is the cluster.yaml of these hosts. If it is, {moved}copy the directory {pki} from the "
+        "machine that changed this cluster last, or get it from a backup with `etcdup backup pki --identity FILE`. "
+        "With a second CA, the members reject each other"
     )
-    hint = f"check that this is the cluster.yaml of these hosts. If it is, {copied}"
-    if not seen.pki_change:  # etcdup writes it to each host with its own certificates
-        hint = (
-            "if the certificates of this cluster were provided, write `mode: provided` and its files back below `tls` "
-            f"in cluster.yaml. Otherwise {hint}"
-        )
+    if was_managed:
+        return hint
     return (
-        Refused(
-            message,
-            hint=hint,
-            host=seen.host,
-            rules=(15, 20),
-        ),
+        "if the certificates of this cluster were provided, write `mode: provided` and its files back below `tls` in "
+        f"cluster.yaml. Otherwise {hint}"
     )
 
 
@@ -54,7 +55,7 @@ def refuse_changed_ca(spec: Spec, seen: HostSeen, observed: Observed) -> tuple[R
     A newer PKI would have made a change that this one does not have.
     """
     pki, path = observed.pki, layout_of(spec, spec.host(seen.host)).ca()
-    known = {pki.trust.get("ca"), *pki.past} - {None}
+    known = {digest for digest in (pki.trust.get("ca"), *pki.past) if digest}
     file = seen.files.get(path)
     if (
         spec.tls.mode != "managed"
@@ -63,28 +64,32 @@ def refuse_changed_ca(spec: Spec, seen: HostSeen, observed: Observed) -> tuple[R
         or seen.pki_change not in pki.changes
     ):
         return ()
+    others = _hosts_with_ca(spec, observed, known)
+    if not others:
+        return ()
+    message = (
+        f"{seen.host}: {path} was changed there: {', '.join(others)} trust{'s' * (len(others) == 1)} the CA in "
+        f"{spec.tls.dir}, and {seen.host} another one"
+    )
+    hint = (
+        f"run `mv {path} {path}.changed` on {seen.host}, then `etcdup apply`, which writes the file again. If etcd was "
+        f"restarted with the changed file, then run `systemctl restart etcd` on {seen.host}"
+    )
+    return (Refused(message, hint, seen.host, rules=(15, 20)),)
+
+
+def _hosts_with_ca(spec: Spec, observed: Observed, digests: Collection[str]) -> list[str]:
+    """Return the hosts of this cluster and this PKI whose CA file has one of the digests."""
     reached = observed.reachable()
-    others = [
+    return [
         host.name
         for host in spec.hosts
         if (each := reached.get(host.name))
         and each.is_marked(spec.name)
-        and each.pki_change in pki.changes
-        and (same := each.files.get(layout_of(spec, host).ca()))
-        and same.sha256 in known
+        and each.pki_change in observed.pki.changes
+        and (file := each.files.get(layout_of(spec, host).ca()))
+        and file.sha256 in digests
     ]
-    if not others:
-        return ()
-    return (
-        Refused(
-            f"{seen.host}: {path} was changed there: {', '.join(others)} trust{'s' * (len(others) == 1)} the CA in "
-            f"{spec.tls.dir}, and {seen.host} another one",
-            hint=f"run `mv {path} {path}.changed` on {seen.host}, then `etcdup apply`, which writes the file again. If "
-            f"etcd was restarted with the changed file, then run `systemctl restart etcd` on {seen.host}",
-            host=seen.host,
-            rules=(15, 20),
-        ),
-    )
 
 
 def refuse_ca_swap(spec: Spec, seen: HostSeen, pki: PkiSeen) -> tuple[Refused, ...]:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from etcdup.core.certs.connected_clients import drop_order, move_clients_steps
 from etcdup.core.certs.issue import certificate_steps, pki_without_due, refuse_untimely
 from etcdup.core.certs.revocation import retired_certs, revoke_retired_steps, unreached_notes
 from etcdup.core.host.drift import (
@@ -28,10 +27,9 @@ from etcdup.core.members.endpoints import record_endpoints_steps
 from etcdup.core.members.exchanged_data import refuse_exchanged_data
 from etcdup.core.members.member_list import entry_of, member_list
 from etcdup.core.members.membership import MembershipChange, is_replaced, membership_change
-from etcdup.core.members.peer_ports import PEER_URLS, is_at_previous_address
-from etcdup.core.members.quorum import refuse_start, voter_count
+from etcdup.core.members.peer_ports import is_at_previous_address
+from etcdup.core.members.quorum import refuse_start
 from etcdup.core.members.quorum_forecast import with_quorum_effects
-from etcdup.core.members.rolling_restart import restarts_due, rolling_restart_steps
 from etcdup.core.members.space import can_disarm_now, disarm_steps, refuse_smaller_quota
 from etcdup.core.members.superseded import refuse_mixed_clusters
 from etcdup.core.members.unproved import prove_steps
@@ -43,6 +41,7 @@ from etcdup.core.plan.member_steps import AddLearner, JoinMember, RestartMember,
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import EnableFence
 from etcdup.core.plan.step import Step
+from etcdup.core.planner.due_restarts import due_restarts, rolling_steps, turns_and_moves
 from etcdup.core.planner.guards import refuse_first_disruptive
 from etcdup.core.planner.notes import notes
 from etcdup.core.planner.stopped_members import crossing_hosts, start_steps, stopped_hosts
@@ -54,7 +53,6 @@ from etcdup.core.versions.upgrade_paths import VersionHop
 from etcdup.core.versions.version_steps import (
     cancel_downgrade_steps,
     data_checks,
-    restarts_for_hop,
     version_change_steps,
     version_path,
 )
@@ -194,50 +192,32 @@ def _steps(
     first = spec.at(path[0].target) if path else spec
     started = with_started_hosts(stopped, observed, token)
     checks = data_checks(path[0], crossing_hosts(stopped, first), observed) if path else []
-    due = restarts_for_hop(first, started, token) if minor else restarts_due(spec, observed, token)
-    # A member that this plan adds starts with the new settings. A learner that runs already keeps its old settings
-    # after its promotion, so it needs a restart.
-    added = {step.host for step in change.turns if isinstance(step, AddLearner)}
-    due = {name: why for name, why in due.items() if name not in added}
-    joining = [step.host for step in change.turns if isinstance(step, JoinMember)]
-    moving = {name: due.pop(name) for name in _moving_hosts(spec, started, change, due)}
-    moved_late = {step.host: due.pop(step.host) for step in change.late_moves if step.host in due}
+    restarts = due_restarts(first if minor else spec, started, token, change, minor=minor)
     unsealed = _unsealed_hosts(spec, observed, change)
-    moves = _move_steps(first, observed, token, change, moving)
-    # Two voters are a quorum only together, so the restart of one of them waits until there are three, or one.
-    moves_last = voter_count(observed) == 2 and bool(change.turns)
+    late = restarts.hosts | {step.host for step in checks}
     return [
         *record_endpoints_steps(spec, observed),
-        *_preparation_steps(
-            first,
-            observed,
-            token,
-            late={*due, *moving, *moved_late, *(step.host for step in checks)},
-            with_binaries=not minor,
-        ),
+        *_preparation_steps(first, observed, token, late=late, with_binaries=not minor),
         *([seal_step(unsealed)] if unsealed else []),
         *change.removals,
         *start_steps(first, observed, token, stopped, checks),
-        *(() if moves_last else moves),
-        *change.turns,
-        *(moves if moves_last else ()),
-        *change.late_moves,
-        *rolling_restart_steps(first, observed, token, moved_late),
+        *turns_and_moves(first, observed, token, change, restarts),
         *(
-            version_change_steps(spec, path, with_joined_hosts(joining, first, started, token), token)
+            _version_steps(spec, started, token, change, path)
             if minor
-            else rolling_restart_steps(
-                spec,
-                observed,
-                token,
-                due,
-                ranks=drop_order(spec, observed),
-                before=move_clients_steps(spec, observed),
-            )
+            else rolling_steps(spec, observed, token, restarts)
         ),
         *(cancel_downgrade_steps(spec, observed) if not path else []),
         *_enable_fence_steps(spec, observed),
     ]
+
+
+def _version_steps(
+    spec: Spec, started: Observed, token: str, change: MembershipChange, path: tuple[VersionHop, ...]
+) -> list[Step]:
+    joining = [step.host for step in change.turns if isinstance(step, JoinMember)]
+    first = spec.at(path[0].target)
+    return version_change_steps(spec, path, with_joined_hosts(joining, first, started, token), token)
 
 
 def _enable_fence_steps(spec: Spec, observed: Observed) -> list[EnableFence]:
@@ -258,34 +238,6 @@ def _at_previous_address(spec: Spec, observed: Observed) -> set[str]:
         for host in spec.hosts
         if host.name in hosts and is_at_previous_address(spec, host, hosts[host.name])
     }
-
-
-def _moving_hosts(
-    spec: Spec, observed: Observed, change: MembershipChange, due: Iterable[str]
-) -> tuple[str, ...]:
-    """Return the voters whose process has another peer URL than cluster.yaml."""
-    return tuple(
-        name
-        for name in due
-        if name not in change.joining
-        and observed.reachable()[name].unit.environment.get(PEER_URLS) != spec.peer_url(spec.host(name))
-    )
-
-
-def _move_steps(
-    spec: Spec, observed: Observed, token: str, change: MembershipChange, due: dict[str, tuple[str, ...]]
-) -> list[Step]:
-    """Return the steps that give members another address: one member after the other, its peer URL and its restart.
-
-    Between these two steps the other members may not reach it. So members that an earlier run left there come first,
-    and members that run at the new address already.
-    """
-    urls = {step.host: step for step in change.moves}
-    ranks = {name: int(name in urls) for name in due}
-    return [
-        *(step for step in change.moves if step.host not in due),
-        *rolling_restart_steps(spec, observed, token, due, ranks=ranks, before=urls),
-    ]
 
 
 def _preparation_steps(

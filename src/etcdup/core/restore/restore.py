@@ -7,7 +7,7 @@ interruption.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.certs.issue import certificate_steps, pki_without_due, refuse_untimely
@@ -88,80 +88,92 @@ def plan_restore(
         return Refusal(spec.name, full, notes)
     issuing = certificate_steps(spec, observed)
     observed = replace(observed, pki=pki_without_due(observed.pki, issuing))
-    steps = [
-        *issuing,
-        *_steps(spec, observed, snapshot, token, suffix, stages, copied, keep_leases, undoes or {}),
-    ]
+    job = _Restore(spec, observed, snapshot, token, suffix, stages, keep_leases, undoes or {})
+    steps = [*issuing, *_steps(job, copied)]
     if reasons := refuse_untimely(steps, spec, observed):
         return Refusal(spec.name, reasons, notes)
     planned = Plan(spec.name, tuple(with_obtain_steps(steps, observed)), notes, token)
     return only_on_ready_hosts(planned, spec, observed)
 
 
-def _steps(
-    spec: Spec,
-    observed: Observed,
-    snapshot: SnapshotFile,
-    token: str,
-    suffix: str,
-    stages: dict[str, str],
-    copied: Collection[str],
-    keep_leases: bool,
-    undoes: Mapping[str, str],
-) -> Iterator[Step]:
-    hosts = [(host, observed.reachable()[host.name]) for host in spec.hosts if host.name in stages]
-    names = tuple(stages)
-    bump = _bump(spec, observed, snapshot, token)
-    for host, seen in hosts:
-        if not stages[host.name]:
-            yield from preparation_steps(spec, host, seen, token)
-            yield from binaries_steps(spec, host, seen, observed)
-            reason = "this proves that the file can be restored; the running members are not changed"
-            yield StageRestore(
-                host=host.name, snapshot=snapshot.path, sha256=snapshot.sha256, token=token, aside=suffix,
-                bump=bump, undoes=undoes.get(host.name, ""), reason=reason,
-                rules=(4, 54, 56, 58, 59),
-            )  # fmt: skip
-    waiting = [name for name in names if stages[name] in ("", "staged")]
-    if waiting and (running := still_running(spec, observed, token)):
+@dataclass(frozen=True)
+class _Restore:
+    """A restore that may have begun earlier. `stages` says by host how far it is."""
+
+    spec: Spec
+    observed: Observed
+    snapshot: SnapshotFile
+    token: str
+    suffix: str
+    stages: Mapping[str, str]
+    keep_leases: bool
+    undoes: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.stages)
+
+    @property
+    def waiting(self) -> list[str]:
+        """The hosts whose restored data is not in place."""
+        return [name for name, stage in self.stages.items() if stage in ("", "staged")]
+
+
+def _steps(job: _Restore, copied: Collection[str]) -> Iterator[Step]:
+    yield from _stage_steps(job)
+    yield from _stop_steps(job)
+    yield from copy_steps(copied, job.token)
+    yield from _data_steps(job)
+    yield from _file_steps(job)
+    yield from _lease_steps(job)
+    yield from _start_steps(job)
+    yield from _seal_steps(job)
+
+
+def _stage_steps(job: _Restore) -> Iterator[Step]:
+    """Yield the steps next to the running cluster."""
+    bump = _bump(job.spec, job.observed, job.snapshot, job.token)
+    for host in job.spec.hosts:
+        if job.stages.get(host.name) != "":
+            continue
+        seen = job.observed.reachable()[host.name]
+        yield from preparation_steps(job.spec, host, seen, job.token)
+        yield from binaries_steps(job.spec, host, seen, job.observed)
+        reason = "this proves that the file can be restored; the running members are not changed"
+        yield StageRestore(
+            host=host.name, snapshot=job.snapshot.path, sha256=job.snapshot.sha256, token=job.token,
+            aside=job.suffix, bump=bump, undoes=job.undoes.get(host.name, ""), reason=reason,
+            rules=(4, 54, 56, 58, 59),
+        )  # fmt: skip
+
+
+def _stop_steps(job: _Restore) -> Iterator[Step]:
+    running = still_running(job.spec, job.observed, job.token) if job.waiting else ()
+    if running:
         reason = "members of the old cluster must not run together with members of the restored cluster"
         yield StopMembers(
             hosts=running, reason=reason, rules=(57,), quorum="no member serves clients after this step"
         )
-    yield from copy_steps(copied, token)
-    for name in _leaving(spec, observed):
+
+
+def _data_steps(job: _Restore) -> Iterator[Step]:
+    """Yield the steps that archive the old data and put the restored data in place."""
+    for name in _leaving(job.spec, job.observed):
         reason = "the restored cluster does not include this host"
-        yield RetireMember(host=name, suffix=suffix, reason=reason, rules=(57,))
-    for name in waiting:
+        yield RetireMember(host=name, suffix=job.suffix, reason=reason, rules=(57,))
+    for name in job.waiting:
         reason = "the restored data is ready; the old data is renamed, not deleted"
-        yield PlaceData(host=name, aside=suffix, closed=not keep_leases, reason=reason, rules=(56,))
-    for host, seen in hosts:
-        if (stage := stages[host.name]) != "done":
-            with_conf = keep_leases or stage == "open"
-            yield from settings_steps(spec, host, seen, token, observed.pki, with_conf=with_conf)
-            yield from switch_steps(spec, host, seen)
-    yield from _lease_steps(stages, keep_leases=keep_leases)
-    starting = (
-        () if (starts := _starts(stages, observed)) else tuple(larger_quota_steps(spec, observed, names))
-    )
-    yield from starting
-    if starts or any(isinstance(step, StopMembers) for step in starting):
-        reason = "all hosts have data that was restored from the same file with the same token"
-        yield StartRestored(
-            hosts=names, reason=reason, rules=(1, 2, 11), quorum="all members serve clients again"
-        )
-    yield from disarm_restored(spec, observed, snapshot, starts=starts)
-    if former := former_tokens(spec, observed, token):
-        reason = "an old member that starts later and reads the key with its own token stays stopped"
-        yield FenceOff(host=names[0], tokens=former, reason=reason, rules=(57, 65))
-    for name in names:
-        if stages[name] != "done":
-            yield SealRestore(host=name, reason="a write and a read through the member succeeded")
-    for host in spec.hosts:
-        stage = stage_of(observed.reachable()[host.name], token)
-        if host.name not in stages and stage not in ("", "done"):
-            reason = "its restored data is lost, and the other members are a quorum"
-            yield SealRestore(host=host.name, reason=reason, rules=(32,))
+        yield PlaceData(host=name, aside=job.suffix, closed=not job.keep_leases, reason=reason, rules=(56,))
+
+
+def _file_steps(job: _Restore) -> Iterator[Step]:
+    for host in job.spec.hosts:
+        if (stage := job.stages.get(host.name, "done")) == "done":
+            continue
+        seen = job.observed.reachable()[host.name]
+        with_conf = job.keep_leases or stage == "open"
+        yield from settings_steps(job.spec, host, seen, job.token, job.observed.pki, with_conf=with_conf)
+        yield from switch_steps(job.spec, host, seen)
 
 
 def _starts(stages: Mapping[str, str], observed: Observed) -> bool:
@@ -169,25 +181,53 @@ def _starts(stages: Mapping[str, str], observed: Observed) -> bool:
     return not set(stages.values()) <= set(SERVED) or len(healthy(observed)) < len(stages)
 
 
-def _lease_steps(stages: dict[str, str], *, keep_leases: bool) -> Iterator[Step]:
+def _lease_steps(job: _Restore) -> Iterator[Step]:
     """Yield the steps between the restored data and its clients.
 
     All hosts are `open` only after the leases were revoked or kept. Otherwise an interrupted revocation is repeated.
     """
-    closed = [name for name, stage in stages.items() if stage in ("", "staged", "placed")]
+    closed = [name for name, stage in job.stages.items() if stage in ("", "staged", "placed")]
     if not closed:
         return
-    if keep_leases:
-        opened = [name for name in closed if stages[name] == "placed"]
+    if job.keep_leases:
+        opened = [name for name in closed if job.stages[name] == "placed"]
     else:
-        opened = list(stages)
+        opened = list(job.names)
         reason = (
             "a lease in a snapshot is a claim of a process at that time, and another process may have it now"
         )
-        yield RevokeLeases(hosts=tuple(stages), reason=reason, rules=(119,))
+        yield RevokeLeases(hosts=job.names, reason=reason, rules=(119,))
     for name in opened:
-        reason = "the leases are kept" if keep_leases else "the restored data has no lease"
+        reason = "the leases are kept" if job.keep_leases else "the restored data has no lease"
         yield OpenClients(host=name, reason=reason)
+
+
+def _start_steps(job: _Restore) -> Iterator[Step]:
+    """Yield the steps that start all members for clients, or restart those whose quota is too small."""
+    starts = _starts(job.stages, job.observed)
+    larger = () if starts else tuple(larger_quota_steps(job.spec, job.observed, job.names))
+    yield from larger
+    if starts or any(isinstance(step, StopMembers) for step in larger):
+        reason = "all hosts have data that was restored from the same file with the same token"
+        yield StartRestored(
+            hosts=job.names, reason=reason, rules=(1, 2, 11), quorum="all members serve clients again"
+        )
+    yield from disarm_restored(job.spec, job.observed, job.snapshot, starts=starts)
+
+
+def _seal_steps(job: _Restore) -> Iterator[Step]:
+    """Yield the steps that end the restore: the fence against old members, and the markers."""
+    if former := former_tokens(job.spec, job.observed, job.token):
+        reason = "an old member that starts later and reads the key with its own token stays stopped"
+        yield FenceOff(host=job.names[0], tokens=former, reason=reason, rules=(57, 65))
+    for name, stage in job.stages.items():
+        if stage != "done":
+            yield SealRestore(host=name, reason="a write and a read through the member succeeded")
+    for host in job.spec.hosts:
+        stage = stage_of(job.observed.reachable()[host.name], job.token)
+        if host.name not in job.stages and stage not in ("", "done"):
+            reason = "its restored data is lost, and the other members are a quorum"
+            yield SealRestore(host=host.name, reason=reason, rules=(32,))
 
 
 def _leaving(spec: Spec, observed: Observed) -> list[str]:

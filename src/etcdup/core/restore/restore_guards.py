@@ -108,39 +108,48 @@ def _refuse_restore_on_host(
     fresh = (
         refuse_join(spec, host, seen, observed) if seen.marker is None else refuse_prepare(spec, host, seen)
     )
-    reasons = [*fresh, *refuse_other_ca(spec, seen, observed)]
+    return (
+        *fresh,
+        *refuse_other_ca(spec, seen, observed),
+        *_refuse_other_attempt(host, seen, snapshot, token, is_undo=is_undo),
+        *_refuse_space(host, seen, snapshot, token),
+    )
+
+
+def _refuse_other_attempt(
+    host: HostSpec, seen: HostSeen, snapshot: SnapshotFile, token: str, *, is_undo: bool
+) -> tuple[Refused, ...]:
     if stage_of(seen, token) == "undo":
-        reasons.append(
-            Refused(
-                f"the undo of the last restore on {host.name} is not complete",
-                hint="complete the undo first: run `etcdup restore --undo`, which resumes it",
-                host=host.name,
-            )
-        )
-    elif not is_undo and (other := _unfinished_restore(seen.marker, snapshot)):
-        reasons.append(
-            Refused(
-                f"{host.name} has an unfinished restore of another file (sha256 {other.sha256[:12]})",
-                hint="run `etcdup restore --undo` again, which resumes it"
-                if other.undoes
-                else "run the interrupted command again, which resumes it: `etcdup restore` with the same snapshot and "
-                "options, or `etcdup recover`. `etcdup history` shows which command began it on this machine, and "
-                "`etcdup backup list --json` shows the sha256 of each backup",
-                host=host.name,
-            )
-        )
-    need = space_needed(snapshot)
-    if not stage_of(seen, token) and seen.data.free_bytes < need:
-        reasons.append(
-            Refused(
-                f"{host.name}: {seen.data.path} has {show_size(seen.data.free_bytes)} of free space, and the snapshot "
-                f"and the restored data need {show_size(need)}",
-                hint=f"free disk space on {host.name}, or use a larger disk, then run the same command again. The old "
-                "data stays on the disk, next to the restored data",
-                host=host.name,
-            )
-        )
-    return tuple(reasons)
+        message = f"the undo of the last restore on {host.name} is not complete"
+        hint = "complete the undo first: run `etcdup restore --undo`, which resumes it"
+        return (Refused(message, hint, host.name),)
+    other = None if is_undo else _unfinished_restore(seen.marker, snapshot)
+    if other is None:
+        return ()
+    hint = (
+        "run `etcdup restore --undo` again, which resumes it"
+        if other.undoes
+        else "run the interrupted command again, which resumes it: `etcdup restore` with the same snapshot and "
+        "options, or `etcdup recover`. `etcdup history` shows which command began it on this machine, and "
+        "`etcdup backup list --json` shows the sha256 of each backup"
+    )
+    message = f"{host.name} has an unfinished restore of another file (sha256 {other.sha256[:12]})"
+    return (Refused(message, hint, host.name),)
+
+
+def _refuse_space(host: HostSpec, seen: HostSeen, snapshot: SnapshotFile, token: str) -> tuple[Refused, ...]:
+    need, data = space_needed(snapshot), seen.data
+    if stage_of(seen, token) or data.free_bytes >= need:
+        return ()
+    message = (
+        f"{host.name}: {data.path} has {show_size(data.free_bytes)} of free space, and the snapshot and the restored "
+        f"data need {show_size(need)}"
+    )
+    hint = (
+        f"free disk space on {host.name}, or use a larger disk, then run the same command again. The old data stays "
+        "on the disk, next to the restored data"
+    )
+    return (Refused(message, hint, host.name),)
 
 
 def _unfinished_restore(marker: Marker | None, snapshot: SnapshotFile) -> Restored | None:

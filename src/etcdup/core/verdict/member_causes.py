@@ -17,6 +17,7 @@ from etcdup.core.observed.member import MemberSilent
 from etcdup.core.observed.model import Observed
 from etcdup.core.observed.pki import CertSeen
 from etcdup.core.observed.state import free_space_hint, full_directory
+from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 from etcdup.core.verdict.cause import Cause, causes_of, named
@@ -104,53 +105,63 @@ def _causes_on(spec: Spec, observed: Observed, name: str, seen: HostSeen, *, for
 def _silent_cause(spec: Spec, name: str, seen: HostSeen, silent: MemberSilent) -> Cause:
     unit = seen.unit
     if seen.is_adopted and not (seen.is_taken and unit.is_running):
-        hint = (
-            f"run `systemctl start etcd` on {name}"
-            if seen.is_taken
-            else (
-                f"on {name}, start etcd with the unit or the tool that ran it until now. If the machine is lost, run "
-                f"`etcdup member replace {name} --address ADDRESS`"
-            )
-        )
-        return Cause(f"{name}: {silent.why}", hint, (name,), rules=(11,), code="member-silent")
+        return _silent(name, silent.why, _adopted_hint(name, seen), code="member-silent")
     prevented = refuse_start_again(spec, spec.host(name), seen) if unit.active != "active" else ()
-    if unit.is_running and not prevented:
+    if prevented:
+        return _prevented_cause(name, prevented, silent)
+    if unit.is_running:
         hint = silent.hint or (
             f"run `{_logs(name)}` to find the cause. If the log has no error, check that a firewall permits the client "
             "port"
         )
-        what = f"{name}: etcd runs and does not answer: {silent.why}"
-        return Cause(what, hint, (name,), rules=(11,), code="member-silent")
-    if prevented:
-        code = "start-prevented"
-        if any("is in use" in each.message for each in prevented):
-            code = "port-taken"
-        causes = causes_of(prevented, code, (name,))
-        effects = (*(each.what for each in causes[1:]), silent.why)
-        return replace(causes[0], hint=_then_apply(causes[0].hint), effects=effects)
+        return _silent(name, f"etcd runs and does not answer: {silent.why}", hint, code="member-silent")
     if unit.has_failed:
-        hint = f"run `{_logs(name)}` to find the cause. When it is corrected, run `etcdup apply`"
-        changes = tuple(drop_in_notes(seen))
-        if silent.hint:
-            hint = _then_apply(silent.hint)
-        elif changes:
-            hint = (
-                f"run `{_logs(name)}` to find the cause. If the drop-in is the cause, remove it and run `systemctl "
-                f"daemon-reload` on {name}. Then run `etcdup apply`"
-            )
-        return Cause(f"{name}: {silent.why}", hint, (name,), changes, rules=(11,), code="etcd-fails")
+        return _failed_cause(name, seen, silent)
     if unit.is_coming_up:
         hint = "wait a minute, then run the same command again"
-        return Cause(f"{name}: {silent.why}", hint, (name,), rules=(11,), code="etcd-starting")
-    return Cause(
-        f"{name}: {silent.why}",
+        return _silent(name, silent.why, hint, code="etcd-starting")
+    hint = (
         f"run `{_logs(name)}` to see why it stopped, then `etcdup apply`, which starts it. Do not start it if an "
-        "operator stopped it on purpose, for example with `etcdup restart --drain`",
-        (name,),
-        rules=(11,),
-        by_apply=True,
-        code="etcd-stopped",
+        "operator stopped it on purpose, for example with `etcdup restart --drain`"
     )
+    return replace(_silent(name, silent.why, hint, code="etcd-stopped"), by_apply=True)
+
+
+def _silent(name: str, why: str, hint: str, *, code: str) -> Cause:
+    return Cause(f"{name}: {why}", hint, (name,), rules=(11,), code=code)
+
+
+def _adopted_hint(name: str, seen: HostSeen) -> str:
+    if seen.is_taken:
+        return f"run `systemctl start etcd` on {name}"
+    return (
+        f"on {name}, start etcd with the unit or the tool that ran it until now. If the machine is lost, run `etcdup "
+        f"member replace {name} --address ADDRESS`"
+    )
+
+
+def _prevented_cause(name: str, prevented: tuple[Refused, ...], silent: MemberSilent) -> Cause:
+    """Return the cause that prevents a start. The other ones, and the silence, are its effects."""
+    code = "start-prevented"
+    if any("is in use" in each.message for each in prevented):
+        code = "port-taken"
+    causes = causes_of(prevented, code, (name,))
+    effects = (*(each.what for each in causes[1:]), silent.why)
+    return replace(causes[0], hint=_then_apply(causes[0].hint), effects=effects)
+
+
+def _failed_cause(name: str, seen: HostSeen, silent: MemberSilent) -> Cause:
+    changes = tuple(drop_in_notes(seen))
+    if silent.hint:
+        hint = _then_apply(silent.hint)
+    elif changes:
+        hint = (
+            f"run `{_logs(name)}` to find the cause. If the drop-in is the cause, remove it and run `systemctl "
+            f"daemon-reload` on {name}. Then run `etcdup apply`"
+        )
+    else:
+        hint = f"run `{_logs(name)}` to find the cause. When it is corrected, run `etcdup apply`"
+    return replace(_silent(name, silent.why, hint, code="etcd-fails"), effects=changes)
 
 
 def _logs(name: str) -> str:
