@@ -1,6 +1,7 @@
 """Take over the members of another tool, and give them back: one after the other, and each kill is finished."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,19 @@ async def test_static_pods_are_taken_over_only_with_consent(start: Start) -> Non
         await take_over(SPEC, network, folder)
     assert network.commands == []
     assert programs(network) == [OLD] * 3
+
+
+async def test_http_for_clients_ends_only_after_a_confirmation(start: Start, texts: Texts) -> None:
+    world = world_of(SPEC, *start.parts)
+    observed, foreign = await observe(world), await inspect_waiting(world)
+    found = foreign["infra2"]
+    assert isinstance(found, ForeignMember)
+    foreign["infra2"] = replace(found, plain_urls=("http://10.0.0.2:2379",))
+    refusal = plan_take_over(SPEC, observed, ALL, foreign)
+    assert isinstance(refusal, Refusal)
+    texts(refusal)
+    assert isinstance(plan_take_over(SPEC, observed, ("infra1",), foreign), Plan)
+    assert isinstance(plan_take_over(SPEC, observed, ALL, foreign, consumers_have_tls=True), Plan)
 
 
 async def test_a_begun_take_over_of_a_static_pod_needs_no_consent_again(start: Start) -> None:

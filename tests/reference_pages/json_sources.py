@@ -51,6 +51,11 @@ SOURCES: tuple[Source, ...] = (
         ("adopt.json", "adopt-refused.json"),
     ),
     Source(
+        "adopt --to-tls",
+        "The exit code is 3 while a step is left, 0 if nothing is left, and 4 if `refused` is not empty.",
+        ("adopt-to-tls.json", "adopt-to-tls-refused.json"),
+    ),
+    Source(
         "plan", "Each step has the fields of its kind. `plan --out FILE` writes the same document.",
         ("restore-done.json", "restore-pending.json", "recover-pending.json"), "plan",
     ),

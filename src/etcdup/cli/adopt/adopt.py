@@ -1,6 +1,7 @@
 """`etcdup adopt --dry-run`: inspect a cluster that etcdup did not make, and draft its cluster.yaml."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -19,9 +20,9 @@ from etcdup.core.spec.address import parse_ssh_address
 from etcdup.core.spec.model import HostSpec, SshSpec
 from etcdup.core.spec.units import WrongValue
 from etcdup.errors import EXIT_DONE, EXIT_REFUSED, UsageError
-from etcdup.ops.adopt.inspect_hosts import inspect_hosts
+from etcdup.ops.adopt.inspect_hosts import inspect_hosts, open_hosts
 from etcdup.ops.install.pins import load_pins
-from etcdup.remote.fleet import Connect, connect
+from etcdup.remote.fleet import Connect, Fleet, connect
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.login_user import login_user
 from etcdup.remote.traced_host import traced
@@ -61,10 +62,11 @@ async def inspect_members(
     as_json: bool,
     connect: Connect = connect,
     meanwhile: Callable[[], None] = lambda: None,
+    to_tls: bool = False,
 ) -> tuple[list[Member], list[Refused]]:
     """Return the members on these hosts and on those that the operator confirms, or why they cannot be adopted.
 
-    `meanwhile` runs in a thread while the hosts answer.
+    `meanwhile` runs in a thread while the hosts answer. `to_tls`: http between the members is no reason.
     """
     specs = [_host_spec(each, number) for number, each in enumerate(dict.fromkeys(hosts), 1)]
     members: list[Member] = []
@@ -73,11 +75,13 @@ async def inspect_members(
     while specs and not refused:
         names = ", ".join(each.ssh_address or each.name for each in specs)
         async with terminal.wait_notice(f"inspecting {names}"):
-            found, refused = _members(await _inspect(terminal, specs, ssh_user, connect, meanwhile))
+            found, refused = _members(
+                await _inspect(terminal, specs, ssh_user, connect, meanwhile, to_tls=to_tls)
+            )
         members += found
         specs = [] if refused or asked else await _confirmed(terminal, members, as_json=as_json)
         asked = True
-    refused += () if refused else refuse_unnamed(members)
+    refused += () if refused else refuse_unnamed(members, "--to-tls" if to_tls else "--dry-run")
     return members, refused
 
 
@@ -99,11 +103,25 @@ async def _inspect(
     ssh_user: str,
     connect: Connect,
     meanwhile: Callable[[], None],
+    *,
+    to_tls: bool,
 ) -> dict[str, Inspected | tuple[Refused, ...]]:
+    ssh, secrets, reach = _login(terminal, ssh_user, connect)
+    return await inspect_hosts(specs, ssh, secrets, reach, meanwhile, to_tls=to_tls)
+
+
+def open_again(
+    terminal: Terminal, hosts: Sequence[str], ssh_user: str, connect: Connect
+) -> AbstractAsyncContextManager[Fleet]:
+    """Connect to hosts that were inspected."""
+    specs = [_host_spec(each, number) for number, each in enumerate(hosts, 1)]
+    return open_hosts(specs, *_login(terminal, ssh_user, connect))
+
+
+def _login(terminal: Terminal, ssh_user: str, connect: Connect) -> tuple[SshSpec, Secrets, Connect]:
     ssh = SshSpec(user=ssh_user, sudo=ssh_user != "root")
     secrets = Secrets(terminal.ask_secret if terminal.can_ask else None)
-    reach = traced(connect, terminal) if terminal.wants_commands else connect
-    return await inspect_hosts(specs, ssh, secrets, reach, meanwhile)
+    return ssh, secrets, traced(connect, terminal) if terminal.wants_commands else connect
 
 
 def _members(inspected: dict[str, Inspected | tuple[Refused, ...]]) -> tuple[list[Member], list[Refused]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from etcdup.cli.adopt.write import COMPARING
@@ -19,13 +20,25 @@ from etcdup.ops.adopt.take_over import inspect_foreign, prove_given_back, read_s
 from etcdup.ops.world.world import World
 
 
-def take_over(file: Path, names: Sequence[str], *, static_pods: bool, yes: bool, as_json: bool) -> int:
+@dataclass(frozen=True)
+class Permits:
+    """What the operator permits: to move manifests of static pods, and to end http for clients."""
+
+    static_pods: bool
+    consumers_have_tls: bool
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        pods = ("--static-pods",) if self.static_pods else ()
+        return pods + (("--consumers-have tls",) if self.consumers_have_tls else ())
+
+
+def take_over(file: Path, names: Sequence[str], permits: Permits, *, yes: bool, as_json: bool) -> int:
     """Convert the members of these hosts, or of all hosts that wait."""
     session = Session.begin(file)
     chosen = _known(file, session.spec, names)
-    option = ("--static-pods",) if static_pods else ()
-    run = ChangeRun(session, " ".join(("adopt --take-over", *option, *names)), as_json=as_json)
-    return run.run_to_exit(_take_over(run, chosen, static_pods=static_pods, yes=yes))
+    run = ChangeRun(session, " ".join(("adopt --take-over", *permits.options, *names)), as_json=as_json)
+    return run.run_to_exit(_take_over(run, chosen, permits, yes=yes))
 
 
 def give_back(file: Path, name: str, *, yes: bool, as_json: bool) -> int:
@@ -44,7 +57,7 @@ def _known(file: Path, spec: Spec, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names) or known
 
 
-async def _take_over(run: ChangeRun, names: Sequence[str], *, static_pods: bool, yes: bool) -> None:
+async def _take_over(run: ChangeRun, names: Sequence[str], permits: Permits, *, yes: bool) -> None:
     session, spec = run.session, run.session.spec
     async with session.world() as world:
         world.reads_activity = True
@@ -52,7 +65,14 @@ async def _take_over(run: ChangeRun, names: Sequence[str], *, static_pods: bool,
         foreign = await _inspect(world, first, names)
 
         def planner(observed: Observed) -> Plan | Refusal:
-            return plan_take_over(spec, observed, names, foreign, static_pods=static_pods)
+            return plan_take_over(
+                spec,
+                observed,
+                names,
+                foreign,
+                static_pods=permits.static_pods,
+                consumers_have_tls=permits.consumers_have_tls,
+            )
 
         plan = make_plan(run, planner, first)
         if plan.is_empty:

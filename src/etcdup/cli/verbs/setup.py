@@ -88,6 +88,11 @@ def trust(addresses: tuple[str, ...], file: Path, yes: bool, as_json: bool) -> i
     "--dry-run", is_flag=True, help="Only inspect, and print the draft of cluster.yaml. Nothing is written."
 )
 @click.option(
+    "--to-tls",
+    is_flag=True,
+    help="For a cluster with plain http: print the commands of the next step to https. No host is changed.",
+)
+@click.option(
     "--take-over",
     is_flag=True,
     help="Switch the members of these hosts, or of all, to the unit and the files of etcdup.",
@@ -96,6 +101,11 @@ def trust(addresses: tuple[str, ...], file: Path, yes: bool, as_json: bool) -> i
     "--static-pods",
     is_flag=True,
     help="With `--take-over`: also take over static pods. Their manifests leave the directory of the kubelet.",
+)
+@click.option(
+    "--consumers-have",
+    type=click.Choice(["tls"]),
+    help="With `--take-over`: confirm that all clients use https with certificates. http ends for clients.",
 )
 @click.option(
     "--give-back",
@@ -124,8 +134,10 @@ def adopt(
     hosts: tuple[str, ...],
     file: Path,
     dry_run: bool,
+    to_tls: bool,
     take_over: bool,
     static_pods: bool,
+    consumers_have: str | None,
     give_back: bool,
     release: bool,
     name: str,
@@ -140,12 +152,16 @@ def adopt(
     confirmation, or if you name them. etcdup writes cluster.yaml, the files of `tls` next to it, and one marker on each
     host. The exit code is 4 if the cluster cannot be adopted as it is, and then nothing was written.
 
+    `--to-tls` is for members that use plain http between each other, or that accept only http from clients. It prints a
+    script for the next step, and the exit code is 3. Run the script, then the same command again, until it is 0.
+
     `--take-over` restarts one member after the other, with the same version and data. HOST is then a name of
     cluster.yaml.
 
     \b
     Examples:
       etcdup adopt 10.0.0.1 --dry-run
+      etcdup adopt 10.0.0.1 10.0.0.2 10.0.0.3 --to-tls
       etcdup adopt 10.0.0.1 10.0.0.2 10.0.0.3 --name prod
       etcdup adopt --take-over
       etcdup adopt --give-back infra1
@@ -156,12 +172,27 @@ def adopt(
             "`--static-pods` is only for `--take-over`: an adoption changes no manifest",
             hint="run the same command without `--static-pods`",
         )
+    if consumers_have and not take_over:
+        raise UsageError(
+            "`--consumers-have tls` is only for `--take-over`: only a take-over ends http for clients",
+            hint="run the same command without `--consumers-have`",
+        )
+    if to_tls:
+        if take_over or give_back or release or dry_run or with_ca_key or name:
+            raise UsageError(
+                "`--to-tls` accepts no other option of `adopt` except `--user` and `--json`",
+                hint="run `etcdup adopt HOST... --to-tls`: it only prints",
+            )
+        from etcdup.cli.adopt.to_tls import show_next_step
+
+        return show_next_step(hosts, user=user, as_json=as_json)
     if take_over or give_back:
         return _switch(
             file,
             hosts,
             back=give_back,
             static_pods=static_pods,
+            consumers_have_tls=consumers_have is not None,
             alone=not (dry_run or release or with_ca_key or (take_over and give_back)),
             yes=yes,
             as_json=as_json,
@@ -186,6 +217,7 @@ def _switch(
     *,
     back: bool,
     static_pods: bool,
+    consumers_have_tls: bool,
     alone: bool,
     yes: bool,
     as_json: bool,
@@ -195,10 +227,11 @@ def _switch(
             "`--take-over` and `--give-back` accept no other option of `adopt` except `-f`, `--yes` and `--json`",
             hint="run `etcdup adopt --take-over`, or `etcdup adopt --give-back NAME`",
         )
-    from etcdup.cli.adopt.take_over import give_back, take_over
+    from etcdup.cli.adopt.take_over import Permits, give_back, take_over
 
     if not back:
-        return take_over(file, names, static_pods=static_pods, yes=yes, as_json=as_json)
+        permits = Permits(static_pods, consumers_have_tls)
+        return take_over(file, names, permits, yes=yes, as_json=as_json)
     if len(names) != 1:
         raise UsageError("`--give-back` takes one host", hint="run `etcdup adopt --give-back NAME`")
     return give_back(file, names[0], yes=yes, as_json=as_json)

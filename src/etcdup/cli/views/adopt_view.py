@@ -48,9 +48,11 @@ def render_lists(draft: Draft, paint: Paint, width: int) -> str:
     return "\n".join(lines)
 
 
-def render_refused(refused: Sequence[Refused], paint: Paint, width: int) -> str:
+def render_refused(
+    refused: Sequence[Refused], paint: Paint, width: int, heading: str = "There is no draft:"
+) -> str:
     """Return each reason with its hint below it."""
-    lines = [paint("bold", "There is no draft:")]
+    lines = [paint("bold", heading)]
     for each in refused:
         lines += wrap_text(f"✗ {each.message}", width, "  ", "    ")
         lines += wrap_text(f"hint: {each.hint}", width, "    ", "      ") if each.hint else []
@@ -66,12 +68,17 @@ def adopt_json(members: Sequence[Member], draft: Draft | None, refused: Sequence
         "members": [_member_json(each) for each in members],
         "draft": draft.text if draft else None,
         **lists,
-        "refused": [{"message": each.message, "hint": each.hint, "host": each.host} for each in refused],
+        "refused": refused_json(refused),
     }
 
 
 def _entry(text: str, width: int) -> list[str]:
     return wrap_text(f"- {text}", width, "  ", "    ")
+
+
+def refused_json(refused: Sequence[Refused]) -> list[dict[str, Any]]:
+    """Return each reason with its hint and its host."""
+    return [{"message": each.message, "hint": each.hint, "host": each.host} for each in refused]
 
 
 def _member_json(member: Member) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from etcdup.core.adopt.foreign_container import refuse_container
 from etcdup.core.adopt.foreign_pod import is_unit_name, refuse_pod
-from etcdup.core.adopt.member import absolute, host_path, member_processes
+from etcdup.core.adopt.member import absolute, host_path, member_processes, plain_client_urls
 from etcdup.core.adopt.model import Container, HostProcesses, Process, StaticPod, Unit, Unreadable
 from etcdup.core.adopt.settings import settings_of_process, value_of
 from etcdup.core.adopt.switch_script import Switch
@@ -27,8 +27,8 @@ _REPLACE = (
 class ForeignMember:
     """The process of another tool, and what starts it: a unit, a container, a unit that starts a container, or a pod.
 
-    `folders` are the directories of the member on the host, and where the process has them. After its take-over has
-    begun, only the state is known.
+    `folders` are the directories of the member on the host, and where the process has them. `plain_urls` serve clients
+    of other hosts with http. After its take-over has begun, only the state is known.
     """
 
     state: SwitchState
@@ -40,6 +40,7 @@ class ForeignMember:
     user: str = ""
     exe: str = ""
     packages: tuple[str, ...] = ()
+    plain_urls: tuple[str, ...] = ()
 
     @property
     def has_begun(self) -> bool:
@@ -75,6 +76,7 @@ def foreign_member(
         one_line(process.user, 64),
         one_line(process.exe.removesuffix(" (deleted)"), 300),
         tuple(one_line(each, 100) for each in process.packages),
+        plain_client_urls(settings_of_process(process)),
     )
 
 

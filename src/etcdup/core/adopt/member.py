@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from etcdup.core.adopt.model import HostProcesses, Inspected, Process, Unreadable
 from etcdup.core.adopt.settings import Settings, settings_of_process, urls_of, value_of
 from etcdup.core.observed.member import ListedMember
+from etcdup.core.spec.address import is_loopback
 from etcdup.core.spec.version import Version
 from etcdup.core.spec.visible import one_line
 
@@ -137,6 +138,14 @@ def parse_url(text: str) -> Url:
     if not host or port is None or parts.scheme not in ("http", "https"):
         raise Unreadable(f"`{one_line(text, 200)}` is not a URL of a member")
     return Url(text, parts.scheme, host, port)
+
+
+def plain_client_urls(settings: Settings) -> tuple[str, ...]:
+    """Return the URLs at which clients of other hosts connect with http."""
+    urls = map(parse_url, urls_of(settings, "listen-client-urls", DEFAULT_CLIENT_URL))
+    return tuple(
+        one_line(url.text, 200) for url in urls if url.scheme == "http" and not is_loopback(url.host)
+    )
 
 
 def absolute(process: Process, path: str) -> str:

@@ -6,23 +6,27 @@ from datetime import datetime, timedelta
 from etcdup.core.adopt.member import DEFAULT_PEER_URL, Member, host_path, member_processes, parse_url
 from etcdup.core.adopt.model import HostProcesses, Inspected, Process
 from etcdup.core.adopt.settings import Settings, is_on, settings_of_process, urls_of
-from etcdup.core.audit.settings import SECOND_PORT
 from etcdup.core.certs.inventory import CertFacts
 from etcdup.core.plan.plan import Refused
+from etcdup.core.spec.address import is_loopback
 from etcdup.core.spec.version import NEWEST, Version
 from etcdup.core.spec.visible import one_line
 
 LEAST_VALID = timedelta(days=7)
 _RESTORE = "take a snapshot with the tool that runs etcd, and run `etcdup restore FILE` on hosts of their own"
+_TO_TLS = "run `etcdup adopt HOST... --to-tls`: it prints the commands that add https, without an outage"
 _EXCHANGE = "add a host of its own to the cluster, then remove this member with the tool that made it"
 
 
-def refuse_host(first: HostProcesses) -> tuple[Refused, ...]:
-    """Refuse a host whose etcd is part of another program, or that has not exactly one member."""
-    return tuple(_of_host(first))
+def refuse_host(first: HostProcesses, *, to_tls: bool = False) -> tuple[Refused, ...]:
+    """Refuse a host whose etcd is part of another program, or that has not exactly one member.
+
+    `to_tls`: its member changes from http to https, so http is no reason.
+    """
+    return tuple(_of_host(first, to_tls))
 
 
-def _of_host(first: HostProcesses) -> Iterator[Refused]:
+def _of_host(first: HostProcesses, to_tls: bool) -> Iterator[Refused]:
     host, processes = first.host, member_processes(first)
     if first.marker is not None and not first.marker.adopted:
         message = f"{host}: it already belongs to cluster {first.marker.cluster}, as its member {first.marker.member}"
@@ -42,7 +46,7 @@ def _of_host(first: HostProcesses) -> Iterator[Refused]:
         )
         yield Refused(message, "move the other members to hosts of their own", host)
     else:
-        yield from _of_process(first, processes[0])
+        yield from _of_process(first, processes[0], to_tls)
 
 
 def _is_of_distribution(process: Process) -> bool:
@@ -53,7 +57,7 @@ def _place(process: Process) -> str:
     return process.unit.name if process.unit else process.container_name or process.exe
 
 
-def _of_process(first: HostProcesses, process: Process) -> Iterator[Refused]:
+def _of_process(first: HostProcesses, process: Process, to_tls: bool) -> Iterator[Refused]:
     host = first.host
     if process.exe.startswith("/snap/") or any("/var/snap/" in word for word in process.argv):
         owner = " of Juju" if first.owners.juju else ""
@@ -69,17 +73,17 @@ def _of_process(first: HostProcesses, process: Process) -> Iterator[Refused]:
         message = f"{host}: etcd runs in container {name}, which does not have the network of the host"
         yield Refused(message, _EXCHANGE, host)
     else:
-        yield from _of_settings(host, settings_of_process(process))
+        yield from _of_settings(host, settings_of_process(process), to_tls)
 
 
-def _of_settings(name: str, settings: Settings) -> Iterator[Refused]:
+def _of_settings(name: str, settings: Settings, to_tls: bool) -> Iterator[Refused]:
     """Refuse settings that no cluster.yaml can describe, or that are dangerous now."""
     peers = urls_of(settings, "listen-peer-urls", DEFAULT_PEER_URL)
-    if all(url.startswith("http://") for url in peers):
+    if all(url.startswith("http://") for url in peers) and not to_tls:
         message = (
             f"{name}: the members send plain http to each other ({', '.join(peers)}); etcdup runs TLS only"
         )
-        yield Refused(one_line(message), SECOND_PORT, name)
+        yield Refused(one_line(message), _TO_TLS, name)
     elif is_on(settings, "peer-auto-tls"):
         message = f"{name}: members accept any certificate of each other (peer-auto-tls)"
         hint = "give the members certificates of one CA, or restore a snapshot with `etcdup restore`"
@@ -136,7 +140,7 @@ def refuse_files(inspected: Inspected, folders: Sequence[str]) -> tuple[Refused,
     return ()
 
 
-def refuse_unnamed(members: Sequence[Member]) -> tuple[Refused, ...]:
+def refuse_unnamed(members: Sequence[Member], option: str = "--dry-run") -> tuple[Refused, ...]:
     """Refuse a draft without all members. The operator names their hosts, or confirms those of the list."""
     if not (missing := unnamed_members(members)):
         return ()
@@ -145,7 +149,7 @@ def refuse_unnamed(members: Sequence[Member]) -> tuple[Refused, ...]:
     return (
         Refused(
             f"the cluster has more members: {shown}",
-            f"run `etcdup adopt {named} --dry-run` to inspect all of them",
+            f"run `etcdup adopt {named} {option}` to inspect all of them",
         ),
     )
 
@@ -161,11 +165,12 @@ def unnamed_members(members: Sequence[Member]) -> dict[str, str]:
     }
 
 
-def refuse_cluster(members: Sequence[Member], now: datetime) -> tuple[Refused, ...]:
-    """Refuse a cluster that cannot be adopted as it is."""
+def refuse_cluster(members: Sequence[Member], now: datetime, *, to_tls: bool = False) -> tuple[Refused, ...]:
+    """Refuse a cluster that cannot be adopted as it is. `to_tls`: its members change from http to https first."""
     return (
         *_of_identity(members),
         *(each for m in members for each in _of_member(m, now)),
+        *(each for m in members if not to_tls for each in _of_urls(m)),
         *_of_size(members),
     )
 
@@ -230,7 +235,6 @@ def _of_member(member: Member, now: datetime) -> Iterator[Refused]:
     if member.version.series not in NEWEST:
         message = f"{name}: etcd {member.version} is not a version that etcdup supports"
         yield Refused(message, _version_hint(member.version), name)
-    yield from _of_urls(member)
     yield from _of_certificates(member, now)
 
 
@@ -251,10 +255,11 @@ def _of_urls(member: Member) -> Iterator[Refused]:
         message = (
             f"{name}: it has {len(urls)} peer URLs ({', '.join(urls)}); cluster.yaml has one for each host"
         )
-        yield Refused(message, "keep one with `etcdctl member update`", name)
+        is_changing = any(url.startswith("http://") for url in urls)
+        yield Refused(message, _TO_TLS if is_changing else "keep one with `etcdctl member update`", name)
     elif member.peer.scheme == "http":
         message = f"{name}: its peer URL in the member list is {member.peer.text}; etcdup runs TLS only"
-        yield Refused(message, SECOND_PORT, name)
+        yield Refused(message, _TO_TLS, name)
     elif member.client is None:
         yield Refused(
             f"{name}: it advertises no client URL", "set `advertise-client-urls`, and restart it", name
@@ -265,6 +270,17 @@ def _of_urls(member: Member) -> Iterator[Refused]:
         yield Refused(
             message, "set `advertise-client-urls` to the address of the peer URL, and restart it", name
         )
+    elif not has_https_for_clients(member):
+        message = f"{name}: clients can connect with plain http only; etcdup connects with TLS"
+        yield Refused(message, _TO_TLS, name)
+
+
+def has_https_for_clients(member: Member) -> bool:
+    """Return whether clients of other hosts can connect with https."""
+    return any(
+        url.scheme == "https" and (not is_loopback(url.host) or is_loopback(member.peer.host))
+        for url in member.urls("listen-client-urls")
+    )
 
 
 def _of_certificates(member: Member, now: datetime) -> Iterator[Refused]:

@@ -220,8 +220,18 @@ request() {
       case $answer in HTTP/*[]}]) break ;; esac
     done
     printf '%s\n' "$answer"
+  elif command -v bash >/dev/null && [ "${url#http://}" != "$url" ]; then
+    rest=${url#http://} name=${url#http://}
+    name=${name%%/*}
+    bare=${name%:*}; bare=${bare#\[}; bare=${bare%\]}
+    as_process "$pid" timeout 8 bash -c 'exec 3<>"/dev/tcp/$1/$2" &&
+      printf "GET /%s HTTP/1.0\r\nHost: %s\r\n\r\n" "$3" "$4" >&3 && cat <&3' \
+      bash "$bare" "${name##*:}" "${rest#*/}" "$name" 2>&1
   else
-    echo "the host has neither curl nor openssl"
+    case $url in
+      https:*) echo "the host has neither curl nor openssl" ;;
+      *) echo "the host has neither curl nor bash" ;;
+    esac
   fi | head -c 262144
 }
 number=0

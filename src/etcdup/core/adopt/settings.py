@@ -46,7 +46,7 @@ def settings_of_process(process: Process, series: Series | None = None) -> Setti
 
     Without `series`, variables count for the flags of all series.
     """
-    flags = dict(_flags(process.argv[1:]))
+    flags = dict(arguments_of(process))
     path = flags.get("config-file") or process.variables.get("ETCD_CONFIG_FILE", "")
     if path:
         if process.config is None:
@@ -63,9 +63,9 @@ def settings_of_process(process: Process, series: Series | None = None) -> Setti
     return found
 
 
-def _flags(argv: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def arguments_of(process: Process) -> Iterator[tuple[str, str]]:
     """Yield each flag with its value, as Go's flag package reads them. The last one of the same name counts."""
-    rest = list(argv)
+    rest = list(process.argv[1:])
     while rest:
         word = rest.pop(0)
         if not word.startswith("-") or word in ("-", "--"):

@@ -35,17 +35,26 @@ Foreign = Mapping[str, ForeignMember | tuple[Refused, ...]]
 
 
 def plan_take_over(
-    spec: Spec, observed: Observed, names: Collection[str], foreign: Foreign, *, static_pods: bool = False
+    spec: Spec,
+    observed: Observed,
+    names: Collection[str],
+    foreign: Foreign,
+    *,
+    static_pods: bool = False,
+    consumers_have_tls: bool = False,
 ) -> Plan | Refusal:
     """Return the steps that are left for these hosts, or all reasons against them.
 
-    `static_pods`: the operator permits to move the manifests of static pods.
+    `static_pods`: the operator permits to move the manifests of static pods. `consumers_have_tls`: the operator
+    confirms that no client uses http any more.
     """
     token = _token(spec, observed)
     waiting = [name for name in _at_stage(spec, observed, "waiting") if name in names]
     reasons = list(_refuse(spec, observed, waiting, foreign))
     if not static_pods:
         reasons += _refuse_static_pods(waiting, foreign)
+    if not consumers_have_tls:
+        reasons += _refuse_plain_clients(waiting, foreign)
     if reasons:
         return Refusal(spec.name, tuple(dict.fromkeys(reasons)))
     steps: list[Step] = [*certificate_steps(spec, observed, taken=waiting)] if waiting else []
@@ -145,6 +154,19 @@ def _refuse_static_pods(waiting: Sequence[str], foreign: Foreign) -> Iterator[Re
         found = foreign.get(name)
         if isinstance(found, ForeignMember) and found.pod is not None:
             yield refuse_without_consent(name, found.pod)
+
+
+def _refuse_plain_clients(waiting: Sequence[str], foreign: Foreign) -> Iterator[Refused]:
+    for name in waiting:
+        found = foreign.get(name)
+        if isinstance(found, ForeignMember) and found.plain_urls:
+            urls = ", ".join(found.plain_urls)
+            message = f"{name}: clients of other hosts can use {urls}, which ends at the take-over"
+            hint = (
+                "change all clients to https, each with a certificate. Then pass `--consumers-have tls` to "
+                "`etcdup adopt --take-over`"
+            )
+            yield Refused(message, hint, name, (21,))
 
 
 def _refuse_unadopted(spec: Spec, observed: Observed) -> Iterator[Refused]:

@@ -19,7 +19,7 @@ _ROLL = "restart one member after the other. " + _APPLY
 _FIRST = "First give all clients and peers a certificate. Then "
 # After a restart with https, the other members still connect with http (rule 22).
 SECOND_PORT = (
-    "change one member after the other to https by a second port: `From plain http to https between members` in "
+    "change one member after the other to https by a second port: `From plain http to https` in "
     "docs/guides/adopt.md has the commands"
 )
 

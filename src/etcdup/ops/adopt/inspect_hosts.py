@@ -1,7 +1,9 @@
 """Inspect hosts whose etcd something else manages. It only reads: nothing on a host is changed."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from etcdup.core.adopt.member import FilesToRead, files_to_read, member_processes
@@ -18,7 +20,7 @@ from etcdup.core.spec.version import NEWEST
 from etcdup.core.spec.visible import one_line
 from etcdup.errors import HostKeyUnknown, PkiError
 from etcdup.ops.pki.x509 import cert_facts, parse_certs
-from etcdup.remote.fleet import Connect, open_fleet
+from etcdup.remote.fleet import Connect, Fleet, open_fleet
 from etcdup.remote.host import Host
 from etcdup.remote.secrets import SshSecrets
 
@@ -33,11 +35,29 @@ async def inspect_hosts(
     secrets: SshSecrets,
     connect: Connect,
     meanwhile: Callable[[], None] = lambda: None,
+    *,
+    to_tls: bool = False,
 ) -> dict[str, Inspected | tuple[Refused, ...]]:
     """Return what is on each host, or why it cannot be adopted. Raise RemoteError if a host is not reachable.
 
-    `meanwhile` runs in a thread while the hosts answer.
+    `meanwhile` runs in a thread while the hosts answer. `to_tls`: http between the members is no reason.
     """
+    async with open_hosts(hosts, ssh, secrets, connect) as fleet:
+        work = fleet.each(fleet.hosts, partial(inspect_host, to_tls=to_tls))
+        found, _ = await asyncio.gather(work, asyncio.to_thread(meanwhile))
+    for each in found.values():
+        if isinstance(each, Exception):
+            raise each
+    # The order is that of the hosts, not that of their answers: two runs give the same draft.
+    ordered = {host.name: found[host.name] for host in hosts}
+    return {name: each for name, each in ordered.items() if not isinstance(each, Exception)}
+
+
+@asynccontextmanager
+async def open_hosts(
+    hosts: Sequence[HostSpec], ssh: SshSpec, secrets: SshSecrets, connect: Connect
+) -> AsyncIterator[Fleet]:
+    """Connect to all of these hosts. Raise RemoteError if one is not reachable."""
     # The connections need no cluster. They take the hosts and the settings of SSH from a Spec.
     spec = Spec(name="adopt", version=max(NEWEST.values()), hosts=tuple(hosts), ssh=ssh)
     async with open_fleet(spec, secrets, connect=connect) as fleet:
@@ -47,21 +67,15 @@ async def inspect_hosts(
                     f"run `ssh {error.host}` once, and compare the fingerprint with the console of the host"
                 )
             raise error
-        found, _ = await asyncio.gather(fleet.each(fleet.hosts, inspect_host), asyncio.to_thread(meanwhile))
-    for each in found.values():
-        if isinstance(each, Exception):
-            raise each
-    # The order is that of the hosts, not that of their answers: two runs give the same draft.
-    ordered = {host.name: found[host.name] for host in hosts}
-    return {name: each for name, each in ordered.items() if not isinstance(each, Exception)}
+        yield fleet
 
 
-async def inspect_host(host: Host) -> Inspected | tuple[Refused, ...]:
+async def inspect_host(host: Host, *, to_tls: bool = False) -> Inspected | tuple[Refused, ...]:
     """Return what is on this host, or why it cannot be adopted. Raise RemoteError."""
     try:
         result = await host.run(processes_argv(), timeout_s=INSPECTION_TIMEOUT_S, most_bytes=INSPECTION_BYTES)
         first = parse_processes(host.name, result.check().stdout)
-        if refused := refuse_host(first):
+        if refused := refuse_host(first, to_tls=to_tls):
             return refused
         return await _inspect_files(host, first, member_processes(first)[0])
     except Unreadable as fault:
