@@ -19,6 +19,7 @@ from etcdup.core.adopt.settings import arguments_of
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.address import is_loopback
 from etcdup.core.spec.plain_value import is_member_url
+from etcdup.core.spec.version import Version
 from etcdup.core.spec.visible import one_line
 
 TLS_FOLDER = "/etc/etcd-to-tls"
@@ -27,8 +28,9 @@ GUIDE = "follow `Plain http by hand` in docs/guides/adopt.md"
 _PORTS = range(2382, 2400)
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
 _ARGUMENT = re.compile(r"[\x20-\x7e]{1,8192}")
-# One port serves both schemes from 3.5 on. With 3.4, gRPC over http fails there (tests/local/test_http_and_https.py).
-BOTH_ON_ONE_PORT = (3, 5)
+# Earlier ones serve gRPC over http on a port that also has https only by chance.
+# https://github.com/etcd-io/etcd/pull/15517 and 15518, tests/local/test_http_and_https.py
+_FIRST_WITH_BOTH = (Version(3, 4, 25), Version(3, 5, 8))
 
 StepName = Literal["restart", "add", "remove", "done"]
 
@@ -83,6 +85,12 @@ def https_peer_url(member: Member) -> str:
     return listed[0] if listed else f"https://{netloc(member.peer.host, port)}"
 
 
+def serves_both_on_one_port(version: Version) -> bool:
+    """Return whether clients can use http and https on one port."""
+    first = next((each for each in _FIRST_WITH_BOTH if each.series == version.series), max(_FIRST_WITH_BOTH))
+    return version >= first
+
+
 def netloc(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -112,7 +120,7 @@ def _flags(member: Member, members: Sequence[Member]) -> dict[str, str]:
         found["listen-peer-urls"] = ",".join(_with_https(member, "listen-peer-urls", port))
     if not has_https_for_clients(member) or member.path("cert-file") == CERT:
         port = _https_port(members, "cert-file", "listen-client-urls", 1)
-        if member.version.series >= BOTH_ON_ONE_PORT:
+        if serves_both_on_one_port(member.version):
             port = 0
         found |= _files("") | {
             "listen-client-urls": ",".join(_with_https(member, "listen-client-urls", port))
