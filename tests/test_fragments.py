@@ -11,7 +11,7 @@ from tests.support.texts import read_sections
 
 TESTS = Path(__file__).parent
 # The other folders run programs, etcd and real hosts. What these print is part of the output.
-FOLDERS = ("cli", "core", "flows", "hostile", "local", "ops", "remote")
+FOLDERS = ("cli", "clients", "core", "flows", "hostile", "lab", "local", "ops", "remote")
 # Attributes of errors, refusals, findings and notes.
 TEXTS = frozenset({"message", "hint", "detail", "what", "why", "fix", "problem"})
 # Two words are a part of a message, wherever a test searches them. One word is a name, an option or a code.
@@ -48,6 +48,44 @@ ALLOWED = {
     "hostile/test_adopt.py::test_a_copy_is_read_with_the_rights_of_the_process": "the secret",
     "hostile/test_adopt.py::test_what_a_host_sends_for_a_file_is_parsed_before_it_is_written": "escape sequences",
     "hostile/test_child_processes.py::test_a_command_that_prints_a_secret_is_bounded": "the secret",
+    "lab/random_faults/faults.py::_end": "it is true of all screens",
+    "lab/test_adopt.py::test_the_cluster_of_the_guide_is_drafted_and_nothing_changes": (
+        "a command with the addresses of this run"
+    ),
+    "lab/test_adopt_to_tls.py::test_the_way_back_of_the_guide_ends_with_http": "core has the whole text",
+    "lab/test_adopt_users.py::test_a_certificate_whose_name_is_a_user_needs_no_password": (
+        "each version of etcd has its own text"
+    ),
+    "lab/test_bootstrap.py::test_three_members_with_certificates_of_another_ca": (
+        "a reason that no restart may have"
+    ),
+    "lab/test_faults.py::recover_from_full_disk": "the sizes of this run",
+    "lab/test_key_hygiene.py::test_no_key_is_in_any_output_file_or_command_line": "the output of all commands",
+    "lab/test_kill_bootstrap.py::test_an_interrupted_apply_prints_the_next_command_and_frees_the_lock": (
+        "the step at the interruption differs"
+    ),
+    "lab/test_kill_bootstrap.py::test_a_second_operator_is_refused_with_the_owner_of_the_lock": (
+        "the line of the other run"
+    ),
+    "lab/test_kill_maintenance.py::test_a_killed_repair_and_a_killed_fix_space_are_finished": "etcd writes it",
+    "lab/test_lab.py::test_a_slow_link_delays_both_directions_and_drops_packets": "ping writes it",
+    "lab/test_lab.py::test_a_small_disk_is_filled_and_freed": "the operating system writes it",
+    "lab/test_lab.py::test_host_keys_are_checked": "ssh writes it",
+    "lab/test_lab.py::test_sudo_works_for_admin_needs_a_password_for_oper_and_refuses_nosudo": "sudo writes it",
+    "lab/test_load_report.py::test_a_stale_read_is_a_fault": "a report of the tests",
+    "lab/test_manual_changes.py::add_by_etcdctl": "etcd writes it",
+    "lab/test_restore.py::assert_watcher_notices_restore": "etcd writes it",
+    "lab/test_restore.py::restore_and_undo": "the stages of the hosts at the kill differ",
+    "lab/test_rolling_restart.py::test_two_members_killed_at_once_are_reported": "a report of the tests",
+    "lab/test_rotate_ca.py::check_old_client_stops_drop": "the address of this run",
+    "lab/test_rotate_ca.py::test_a_client_that_keeps_its_connection_is_moved_before_the_old_ca_is_dropped": (
+        "the lines after the times of this run"
+    ),
+    "lab/test_rotate_ca.py::test_renewal_and_rotation_lose_no_write_and_reject_no_client": (
+        "the lines after the times of this run"
+    ),
+    "lab/test_start.py::test_a_member_that_fails_on_a_new_version_is_taken_back": "etcd writes it",
+    "lab/test_start.py::test_apply_waits_for_a_network_that_is_late": "it has the time that systemd waits",
     "local/test_bbolt_check.py::test_a_page_of_another_kind_is_reported": "bbolt writes it",
     "local/test_etcd_connection.py::test_files_that_are_no_certificates": "the content of the file",
     "local/test_etcd_pki.py::test_the_operator_reads_and_writes_through_every_member": "etcd writes it",

@@ -6,6 +6,7 @@ from tests.lab.operator import HEALTHY, Operator, output_of
 from tests.lab.test_bootstrap import path_install
 from tests.lab.test_manual_changes import infra_names, write_members
 from tests.support.etcd_binaries import why_not
+from tests.support.texts import Texts
 
 VERSION = "3.6.14"
 pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
@@ -13,7 +14,7 @@ STATE = "systemctl show etcd.service --property=MainPID,NRestarts,ActiveState; c
 
 
 @pytest.mark.in_turn(1, 2)
-def test_a_rejected_setting_and_a_binary_that_user_etcd_cannot_run(operator: Operator) -> None:
+def test_a_rejected_setting_and_a_binary_that_user_etcd_cannot_run(operator: Operator, texts: Texts) -> None:
     members = infra_names(1, 2, 3)
     write_members(operator, members)
     operator.apply()
@@ -23,8 +24,7 @@ def test_a_rejected_setting_and_a_binary_that_user_etcd_cannot_run(operator: Ope
         version=VERSION, install=path_install(VERSION), more="etcd: {extra: {max-txn-ops: many}}\n"
     )
     done = operator.run("apply", "--yes")
-    assert done.returncode == 5, output_of(done)
-    assert "its previous files are back, and it runs with them" in done.stderr, output_of(done)
+    texts(done)
     after = {name: operator.lab[name].run(STATE).stdout for name in members}
     assert sum(before[name] != after[name] for name in members) == 1, "one member was restarted"
     assert [text.partition("ActiveState")[2] for text in after.values()] == [
@@ -38,8 +38,7 @@ def test_a_rejected_setting_and_a_binary_that_user_etcd_cannot_run(operator: Ope
         )
     operator.write(version="3.6.13", install=path_install(VERSION))
     done = operator.run("apply", "--yes")
-    assert done.returncode in (1, 5), output_of(done)
-    assert "user etcd cannot run /opt/etcd/3.6.13/etcd" in done.stderr, output_of(done)
+    texts(done)
     assert {name: operator.lab[name].run(STATE).stdout for name in members} == after, output_of(done)
     write_members(operator, members)
     assert HEALTHY in operator.apply()

@@ -16,6 +16,7 @@ from tests.lab.test_bootstrap import PROVIDED, path_install
 from tests.support.etcd_binaries import why_not
 from tests.support.odd_certs import ODD_CERTS, OddCert
 from tests.support.openssl import Ca, make_ca
+from tests.support.texts import Texts
 
 VERSION = "3.6.14"
 pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
@@ -26,7 +27,7 @@ LINKED = CUT.replace("rule add", "rule delete")
 
 
 @pytest.mark.in_turn(3, 5)
-def test_a_firewall_between_peers_of_a_running_cluster(operator: Operator, lab: Lab) -> None:
+def test_a_firewall_between_peers_of_a_running_cluster(operator: Operator, lab: Lab, texts: Texts) -> None:
     """The rule counts from the moment in which etcd stops: most firewalls accept earlier connections."""
     operator.write(install=path_install(VERSION))
     operator.apply()
@@ -35,9 +36,7 @@ def test_a_firewall_between_peers_of_a_running_cluster(operator: Operator, lab: 
     operator.file.write_text(operator.file.read_text() + "etcd: {quota: 4GiB}\n")
     began = time.monotonic()
     done = operator.run("apply", "--yes")
-    said = " ".join((done.stdout + done.stderr).split())
-    assert done.returncode == 5, output_of(done)
-    assert "infra2 does not reach the peer port 2380 of infra1 and infra3:" in said
+    texts(done)
     assert time.monotonic() - began < 90
     # A member that has lost its peers is not stopped, and none of the others is.
     done = operator.run("restart", "infra2", "--yes")

@@ -1,5 +1,6 @@
 """Members added by hand, wiped disks and dead hosts: etcdup reports each one, and one command repairs it."""
 
+import json
 import time
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from tests.lab.load import load_on
 from tests.lab.operator import HEALTHY, Operator, move_leadership, output_of
 from tests.lab.test_bootstrap import path_install
 from tests.support.etcd_binaries import why_not
+from tests.support.texts import Texts
 
 VERSION = "3.6.14"
 pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
@@ -42,8 +44,13 @@ def add_by_etcdctl(operator: Operator, *words: str) -> None:
         time.sleep(0.5)
 
 
+def planned_reasons(operator: Operator) -> list[str]:
+    """Return the reason of each step that an apply would do."""
+    return [step["reason"] for step in json.loads(operator.run("plan", "--json").stdout)["steps"]]
+
+
 @pytest.mark.in_turn(1, 2)
-def test_members_that_were_added_by_hand_are_removed_or_started(operator: Operator) -> None:
+def test_members_that_were_added_by_hand_are_removed_or_started(operator: Operator, texts: Texts) -> None:
     """A learner or voter that never started is removed, or started if cluster.yaml has its host."""
     new = operator.lab.add_machine()
     url = f"--peer-urls=https://{new.address}:2380"
@@ -51,11 +58,13 @@ def test_members_that_were_added_by_hand_are_removed_or_started(operator: Operat
     operator.apply()
 
     add_by_etcdctl(operator, "stray", "--learner", url)
-    assert "was added and never started" in " ".join(operator.apply().split())
+    texts(planned_reasons(operator), ADDRESS=new.address)
+    operator.apply()
     assert list_members(operator) == set(infra_names(1, 2, 3))
 
     add_by_etcdctl(operator, "stray", url)
-    assert "was added and never started" in " ".join(operator.apply().split())
+    texts(planned_reasons(operator), ADDRESS=new.address)
+    operator.apply()
     assert list_members(operator) == set(infra_names(1, 2, 3))
 
     add_by_etcdctl(operator, new.name, "--learner", url)
@@ -67,7 +76,7 @@ def test_members_that_were_added_by_hand_are_removed_or_started(operator: Operat
 
 @pytest.mark.full
 @pytest.mark.alone
-def test_members_replaced_under_load(operator: Operator) -> None:
+def test_members_replaced_under_load(operator: Operator, texts: Texts) -> None:
     """Replace a member with a wiped disk, one of a dead host by a host at another address, and a healthy one."""
     new = operator.lab.add_machine()
     write_members(operator, infra_names(1, 2, 3))
@@ -76,9 +85,7 @@ def test_members_replaced_under_load(operator: Operator) -> None:
     with load_on(operator.lab, operator, infra_names(1)) as load:
         wiped.run("systemctl stop etcd; rm -rf /var/lib/etcd/member")
         refused = operator.run("apply", "--yes")
-        assert refused.returncode == 4, output_of(refused)
-        assert "contains no member, but infra3 is a member of this cluster" in refused.stderr
-        assert "`etcdup member replace infra3`" in refused.stderr
+        texts(refused)
         assert wiped.run("ls /var/lib/etcd").stdout == ""
         replace(operator, "infra3")
 

@@ -13,6 +13,7 @@ from tests.lab.operator import HEALTHY, Operator, output_of
 from tests.lab.test_bootstrap import path_install
 from tests.support.etcd_binaries import why_not
 from tests.support.keyboard import CTRL_C, run_interactively
+from tests.support.texts import Texts
 
 pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
 PKI = "/etc/etcd/pki"
@@ -21,7 +22,7 @@ FENCE_COMMAND = re.compile(r"; \\\n[^']*'\nExecStart=")
 
 
 @pytest.mark.in_turn(0, 3)
-def test_a_cluster_that_lost_two_of_three_members_is_recovered(operator: Operator) -> None:
+def test_a_cluster_that_lost_two_of_three_members_is_recovered(operator: Operator, texts: Texts) -> None:
     status, recover, apply = page_commands()
     infra1, infra2, infra3 = operator.lab.machines
     operator.write(version=VERSION, install=path_install(VERSION))
@@ -31,17 +32,17 @@ def test_a_cluster_that_lost_two_of_three_members_is_recovered(operator: Operato
     infra2.kill()
     infra3.kill()
 
-    assert "infra2, infra3 cannot be reached" in operator.run(*status).stdout
+    assert operator.run(*status).returncode == 0
+    texts([cause["what"] for cause in operator.status()["causes"]])
     done = operator.run("recover", "--json")
-    assert done.returncode == 4, output_of(done)
-    assert "--fenced infra2" in done.stderr, output_of(done)
+    texts(done)
     refused = json.loads(done.stdout)["error"]["refused"]
     assert [each["host"] for each in refused] == ["infra2", "infra3"], output_of(done)
     before = read_survivor_keys(operator)
     # The survivor itself acknowledged each of them, so it has applied them.
     assert set(read_acknowledged(infra1)) <= set(before)
 
-    check_questions(operator)
+    check_questions(operator, texts)
     done = operator.run(*recover, *YES)
     assert done.returncode == 0, output_of(done)
     assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
@@ -70,11 +71,12 @@ def test_a_cluster_that_lost_two_of_three_members_is_recovered(operator: Operato
     restore_and_undo(operator, kept)
 
 
-def check_questions(operator: Operator) -> None:
+def check_questions(operator: Operator, texts: Texts) -> None:
     """The operator types the name of each unreachable host, then of the cluster. A wrong name or Ctrl-C means no."""
     wrong = [(power_off_question("infra2"), "infra2"), (power_off_question("infra3"), "infra2")]
     code, screen = run_interactively(operator.on_terminal("recover"), wrong)
-    assert (code, "this is not the name infra3; nothing was changed" in screen) == (130, True), screen
+    assert code == 130, screen
+    texts(screen.splitlines()[-1])
     assert not list((operator.folder / "backups").glob("*-recover-*")), screen
     stopped = [*((power_off_question(name), name) for name in ("infra2", "infra3")), ("(prod): ", CTRL_C)]
     code, screen = run_interactively(operator.on_terminal("recover"), stopped)

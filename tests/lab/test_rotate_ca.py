@@ -1,5 +1,6 @@
 """Rotation of the CA on three real machines under load: each phase is killed and resumed, and no write is lost."""
 
+import json
 import shutil
 import sys
 import time
@@ -18,6 +19,7 @@ from tests.lab.test_bootstrap import path_install
 from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.expired_certs import issue_expired_leaves
+from tests.support.texts import Texts
 
 ROOT = Path(__file__).parents[2]
 VERSION = "3.6.14"
@@ -28,7 +30,9 @@ RENEWED = (*ROTATE, "--consumers-have", "certs")
 
 @pytest.mark.parametrize("version", one_in_turn("3.5.33", "3.4.23", "3.6.14", "3.7.1"))
 @pytest.mark.in_turn(1, 3)
-def test_renewal_and_rotation_lose_no_write_and_reject_no_client(operator: Operator, version: str) -> None:
+def test_renewal_and_rotation_lose_no_write_and_reject_no_client(
+    operator: Operator, version: str, texts: Texts
+) -> None:
     bring_up(operator, version)
     assert operator.run("certs", "issue", "app", "--out", "old").returncode == 0
     first = read_served_fingerprints(operator)
@@ -44,21 +48,17 @@ def test_renewal_and_rotation_lose_no_write_and_reject_no_client(operator: Opera
     assert "give ./pki/ca.pem to each consumer as its CA file" in said_next
     assert read_served_fingerprints(operator) == old, "the served certificates must not change in this phase"
     refused = operator.run(*ROTATE, "--yes")
-    assert refused.returncode == 4, output_of(refused)
-    assert "consumers have to be ready before this phase" in refused.stderr
+    texts(refused)
 
     with clients(operator):  # the clients trust both CAs and have certificates of the old one
         apply_and_kill(operator, "RotateAuthority", command=TRUSTING)
         apply_and_kill(operator, "InstallFiles", command=TRUSTING)
         said_next = run_phase(operator, *TRUSTING)
     assert "etcdup certs issue app" in said_next
-    assert "nothing to do: this phase is complete" in run_phase(operator, *TRUSTING), (
-        "the same command must not start the next phase"
-    )
+    assert_complete(operator, *TRUSTING)
     assert not old & read_served_fingerprints(operator)
     locked_out = operator.run(*RENEWED, "--yes")
-    assert locked_out.returncode == 4, output_of(locked_out)
-    assert "the consumer app has only a certificate of the old CA" in locked_out.stderr
+    texts(locked_out)
     assert operator.run("certs", "issue", "app").returncode == 0
 
     if version == VERSION:
@@ -67,7 +67,7 @@ def test_renewal_and_rotation_lose_no_write_and_reject_no_client(operator: Opera
         apply_and_kill(operator, "RotateAuthority", command=RENEWED)
         apply_and_kill(operator, "RestartMember", command=RENEWED)
         assert "no member trusts the old CA any more" in run_phase(operator, *RENEWED)
-    assert "nothing to do: this phase is complete" in run_phase(operator, *RENEWED)
+    assert_complete(operator, *RENEWED)
     operator.assert_nothing_to_do()
     assert operator.run("certs", "list").returncode == 0
 
@@ -107,6 +107,12 @@ def bring_up(operator: Operator, version: str) -> None:
         pytest.skip(f"no etcd {version}: {reason}")
     operator.write(version=version, install=path_install(version))
     operator.apply()
+
+
+def assert_complete(operator: Operator, *words: str) -> None:
+    """Run the command of a phase that is complete. It must not start the next phase."""
+    done = operator.run(*words, "--yes", "--json")
+    assert (done.returncode, json.loads(done.stdout)["steps_done"]) == (0, 0), output_of(done)
 
 
 def run_phase(operator: Operator, *words: str) -> str:

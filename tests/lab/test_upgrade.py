@@ -7,6 +7,7 @@ from tests.lab.operator import Operator, output_of
 from tests.lab.test_bootstrap import path_install
 from tests.lab.test_kill_changes import kill_at_each
 from tests.support.etcd_binaries import why_not
+from tests.support.texts import Texts
 
 VERSION_PATH = ("3.4.23", "3.5.33", "3.6.14", "3.7.1", "3.6.14", "3.5.33")
 KEYS = 200
@@ -43,14 +44,12 @@ def test_upgrades_and_downgrades_over_all_minors_lose_no_key(operator: Operator)
     operator.assert_nothing_to_do()
 
 
-def test_an_upgrade_from_a_too_old_patch_version_is_refused(operator: Operator) -> None:
+def test_an_upgrade_from_a_too_old_patch_version_is_refused(operator: Operator, texts: Texts) -> None:
     operator.write(version="3.5.16", install=path_install("3.5.16"))
     operator.apply()
     operator.write(version="3.6.14", install=path_install("3.6.14"))
     done = operator.run("apply", "--yes")
-    assert done.returncode == 4, output_of(done)
-    assert "3.5.32 or later" in done.stderr
-    assert "3.5.33" in done.stderr, "the refusal must name the version to install first"
+    texts(done)
     assert {member["version"] for member in operator.status()["members"]} == {"3.5.16"}
 
 

@@ -167,7 +167,8 @@ async def _confirm_consumers(
         terminal.say(line)
     if not terminal.can_confirm:
         message = "consumers have to be ready before this phase, and you have not confirmed it"
-        raise_refusal(Refusal(session.spec.name, (Refused(message, hint=continue_hint(stage)),)))
+        hint = f"do what the lines above say, {continue_hint(stage)}"
+        raise_refusal(Refusal(session.spec.name, (Refused(message, hint),)))
     if not await terminal.confirm(READY_QUESTIONS[stage]):
         raise Interrupted("nothing was changed")
 
