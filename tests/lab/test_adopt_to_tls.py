@@ -23,6 +23,7 @@ from tests.lab.test_take_over import processes, run
 from tests.local.conftest import VERSIONS
 from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import etcd_binaries, why_not
+from tests.support.etcd_certs import Authority
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/adopt.md"
 FLAGS = {
@@ -34,6 +35,14 @@ FLAGS = {
     "initial-advertise-peer-urls": "http://{address}:2380",
     "initial-cluster": "{cluster}",
     "initial-cluster-token": "plain",
+}
+HTTPS_FOR_CLIENTS = {
+    "listen-client-urls": "https://{address}:2379,http://127.0.0.1:2379",
+    "advertise-client-urls": "https://{address}:2379",
+    "trusted-ca-file": "/etc/etcd-certs/ca.pem",
+    "cert-file": "/etc/etcd-certs/server.pem",
+    "key-file": "/etc/etcd-certs/server-key.pem",
+    "client-cert-auth": "true",
 }
 UNIT = """\
 [Unit]
@@ -77,11 +86,11 @@ class PlainCluster:
     def addresses(self) -> list[str]:
         return [each.address for each in self.operator.lab.machines]
 
-    def start(self, *, as_flags: bool) -> None:
+    def start(self, *, as_flags: bool, more: Mapping[str, str] | None = None) -> None:
         cluster = ",".join(f"{each.name}=http://{each.address}:2380" for each in self.operator.lab.machines)
         for machine in self.operator.lab.machines:
             self._install(machine)
-            settings = _filled(machine, cluster)
+            settings = _filled(machine, cluster) | _filled(machine, cluster, more or {})
             arguments = " ".join(f"--{flag} {value}" for flag, value in settings.items()) if as_flags else ""
             variables = {f"ETCD_{flag.upper().replace('-', '_')}": value for flag, value in settings.items()}
             text = "" if as_flags else "".join(f"{name}={value}\n" for name, value in variables.items())
@@ -127,9 +136,9 @@ class PlainCluster:
         return {"PATH": path, "HOME": str(folder)}
 
 
-def _filled(machine: Machine, cluster: str) -> Mapping[str, str]:
+def _filled(machine: Machine, cluster: str, flags: Mapping[str, str] = FLAGS) -> dict[str, str]:
     values = {"name": machine.name, "address": machine.address, "cluster": cluster}
-    return {flag: value.format(**values) for flag, value in FLAGS.items()}
+    return {flag: value.format(**values) for flag, value in flags.items()}
 
 
 @contextmanager
@@ -214,6 +223,26 @@ def keys_of(machine: Machine, port: int) -> list[str]:
     files = f"--cacert={TLS_FOLDER}/ca.pem --cert={TLS_FOLDER}/member.pem --key={TLS_FOLDER}/member-key.pem"
     endpoint = f"--endpoints=https://{machine.address}:{port}"
     return machine.run(f"etcdctl {files} {endpoint} get written/ --prefix --keys-only").stdout.split()
+
+
+@pytest.mark.full
+def test_members_with_https_for_clients_keep_their_certificates(operator: Operator) -> None:
+    """Only the peers have http. The take-over needs no confirmation, because clients already use https."""
+    authority = Authority("etcd-ca", days=3650)
+    for machine in operator.lab.machines:
+        pair = authority.issue("etcd", [machine.address, "127.0.0.1"], days=90)
+        machine.run("mkdir -p /etc/etcd-certs")
+        machine.write("/etc/etcd-certs/ca.pem", authority.pem.decode())
+        machine.write("/etc/etcd-certs/server.pem", pair.cert.decode())
+        machine.write("/etc/etcd-certs/server-key.pem", pair.key.decode(), "600")
+    cluster = PlainCluster(operator, "3.6.14")
+    cluster.start(as_flags=False, more=HTTPS_FOR_CLIENTS)
+    log_in_by_ssh_config(operator)
+    assert len(to_tls(cluster)) == 5
+    run(operator, "adopt", *cluster.addresses, "--user", "root", "--name", "prod", "--yes")
+    run(operator, "plan", "--exit-code")
+    run(operator, "adopt", "--take-over", "--yes")
+    operator.assert_no_step()
 
 
 @pytest.mark.full
