@@ -20,7 +20,7 @@ from tests.flows.test_restore import assert_restored, restore, snapshot_in
 from tests.flows.test_restore_lost_host import MARKER, SERVED, markers, stage_of_host, tokens
 from tests.flows.test_undo_restore import assert_old, kill_when, undo_restore
 from tests.support.fake_world import spec_of, world_of
-from tests.support.kill_everywhere import Start, kill_after, kill_points, prepare_start
+from tests.support.kill_everywhere import Start, kill_after, kill_points, prepare_start, record_when, strided
 from tests.support.texts import Texts
 
 OLD, OTHERS = spec_of([1, 2, 3]), spec_of([3, 4, 5])
@@ -126,22 +126,24 @@ async def test_the_undo_has_the_data_from_before_both_attempts(tmp_path: Path, k
 
 async def test_a_restore_that_is_only_prepared_is_cancelled_with_the_previous_file(tmp_path: Path) -> None:
     """The undo stops no member, and no host outside cluster.yaml keeps a marker of the restore."""
-    start, cuts = await start_of(OTHERS, tmp_path)
-    tried = 0
-    for cut in cuts:
+    start, _ = await start_of(OTHERS, tmp_path)
+    whole, copy = start.copy_to("whole")
+
+    def is_prepared() -> bool:
+        begun = any(stage_of_host(whole, name) for name in whole.machines)
+        return begun and all(whole.machines[host.name].process for host in OLD.hosts)
+
+    prepared = record_when(whole, is_prepared)
+    await restore(OTHERS, whole, copy, snapshot_in(copy))
+    for cut in strided(prepared):
         network, folder = await killed(start, OTHERS, cut)
-        if not all(network.machines[host.name].process for host in OLD.hosts):
-            break
-        if not any(stage_of_host(network, name) for name in network.machines):
-            continue
         leaving = prepared_hosts(network, OLD)
         await undo_restore(OLD, network, folder)
         stopped = {name for name, argv in network.commands if argv[:2] == ("systemctl", "stop")}
         assert not stopped & {host.name for host in OLD.hosts}
         assert_nothing_prepared(network, leaving)
         await assert_old(OLD, {}, network, folder)
-        tried += 1
-    assert tried
+    assert prepared
 
 
 @pytest.mark.parametrize("stage", ["staged", "placed"])

@@ -36,7 +36,14 @@ from etcdup.testing.systemd import VOUCHED
 from tests.flows.test_destroy import contents
 from tests.flows.test_restore import cluster_of, cut_power, old_logs, placed, restore, snapshot_in
 from tests.support.fake_world import RecordingReporter, aside, make_plan, spec_of, world_of
-from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
+from tests.support.kill_everywhere import (
+    Start,
+    apply_and_check,
+    kill_after,
+    kill_points,
+    prepare_start,
+    record_when,
+)
 from tests.support.texts import Texts
 
 
@@ -295,9 +302,10 @@ async def test_an_apply_enables_the_fence_that_a_killed_undo_left_disabled(tmp_p
     """The operator may run another command than before: apply finishes the start, and no fence stays disabled."""
     spec, start, old = await interrupted_restore(tmp_path)
     whole, folder = start.copy_to("whole")
+    vouched = record_when(whole, lambda: any(machine.file(VOUCHED) for machine in whole.machines.values()))
     await undo_restore(spec, whole, folder)
     disabled = 0
-    for cut in kill_points(len(whole.commands)):
+    for cut in {*kill_points(len(whole.commands)), vouched[-1]}:
         network, folder = start.copy_to(str(cut))
         await kill_after(cut, network, undo_restore(spec, network, folder))
         plan = await make_plan(spec, network, folder)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -179,6 +179,22 @@ async def _count_commands(start: Start, spec: Spec) -> int:
     with start.copied("whole") as (network, folder):
         await apply_and_check(spec, network, folder)
         return len(network.commands)
+
+
+def record_when(network: FakeNetwork, condition: Callable[[], bool]) -> list[int]:
+    """Return a list that the next run fills: after which of its commands the condition is true.
+
+    A test that must kill in this state takes its kills from this list, so that each commit has one of them.
+    """
+    numbers: list[int] = []
+
+    def record(number: int) -> None:
+        if condition():
+            numbers.append(number)
+
+    for number in range(1, MOST_COMMANDS):
+        network.at(number, partial(record, number))
+    return numbers
 
 
 def kill_points(commands: int, stride: int = 1, offset: int = 0) -> Sequence[int]:
