@@ -12,9 +12,14 @@ from etcdup.errors import EtcdupError
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
+from etcdup.testing.machine import FakeProcess
 from etcdup.testing.network import FakeNetwork
-from tests.flows.test_restart import restart_of, restarted
+from tests.flows.test_defrag import fragment
+from tests.flows.test_offline_defrag import offline_defrag
+from tests.flows.test_restart import Run, drain_of, restart_of
+from tests.flows.test_take_over import give_back, take_over
 from tests.support.fake_world import planner_of, running_network, spec_of, world_of
+from tests.support.foreign_cluster import adopt, foreign_network
 from tests.support.texts import Texts
 
 HOSTS = {host.name: host for host in spec_of(3).hosts}
@@ -32,11 +37,12 @@ def cut(network: FakeNetwork, links: Cut, why: str = DROPPED) -> None:
     for source, targets in links.items():
         network.machines[source].blocked = {HOSTS[each].address for each in targets}
         network.machines[source].blocked_why = why
+        network.machines[source].blocked_at = network.now()
 
 
 @dataclass
 class AtRestart:
-    """A Reporter that does something when etcd on infra2 restarts: until then, the members keep their connections."""
+    """A Reporter that does something when etcd on infra2 restarts."""
 
     act: Callable[[], None]
 
@@ -72,8 +78,7 @@ async def test_a_wait_for_a_member_without_peers_ends_early(
     process = network.machines["infra2"].process
     assert process is not None
     assert process.environment["ETCD_HEARTBEAT_INTERVAL"] == "110"
-    for machine in network.machines.values():
-        machine.blocked = set()
+    open_ports(network)
     await change_settings(network, tmp_path, lambda: None)
 
 
@@ -84,11 +89,59 @@ async def test_one_direction_and_the_leader_are_enough(tmp_path: Path, links: Cu
     await change_settings(network, tmp_path, lambda: cut(network, links))
 
 
-async def test_a_member_that_could_not_connect_again_is_not_stopped(texts: Texts, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "run",
+    [restart_of("infra2"), drain_of("infra2"), offline_defrag("infra2", every=True)],
+    ids=["restart", "drain", "defrag --offline"],
+)
+async def test_a_member_that_could_not_connect_again_is_not_stopped(
+    texts: Texts, tmp_path: Path, run: Run
+) -> None:
     network = await running_network(spec_of(3), tmp_path)
+    fragment(network)
+    await network.sleep(60)
     cut(network, BOTH_WAYS)
-    network.commands.clear()
+    before = processes(network)
     with pytest.raises(EtcdupError) as failed:
-        await restart_of("infra2")(spec_of(3), network, tmp_path)
+        await run(spec_of(3), network, tmp_path)
     texts(failed.value)
-    assert restarted(network) == []
+    assert all(one is other for one, other in zip(processes(network), before, strict=True))
+    open_ports(network)
+    await run(spec_of(3), network, tmp_path)
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["take over", "give back"])
+async def test_a_member_of_another_tool_that_could_not_connect_again_is_not_stopped(
+    texts: Texts, tmp_path: Path, back: bool
+) -> None:
+    network = await foreign_network(spec_of(3), tmp_path)
+    await adopt(spec_of(3), network, tmp_path)
+    if back:
+        await take_over(spec_of(3), network, tmp_path, ("infra2",))
+    await network.sleep(60)
+    cut(network, BOTH_WAYS)
+    before = processes(network)
+    with pytest.raises(EtcdupError) as failed:
+        await switch(network, tmp_path, back=back)
+    texts(failed.value)
+    assert all(one is other for one, other in zip(processes(network), before, strict=True))
+    open_ports(network)
+    await switch(network, tmp_path, back=back)
+
+
+async def switch(network: FakeNetwork, folder: Path, *, back: bool) -> None:
+    """Run `adopt --give-back infra2`, or `adopt --take-over` for this member."""
+    if back:
+        await give_back(spec_of(3), network, folder, "infra2")
+    else:
+        await take_over(spec_of(3), network, folder, ("infra2",))
+
+
+def open_ports(network: FakeNetwork) -> None:
+    for machine in network.machines.values():
+        machine.blocked = set()
+
+
+def processes(network: FakeNetwork) -> list[FakeProcess | None]:
+    """Return the processes. A member that was stopped, or that runs again, has another one."""
+    return [machine.process for machine in network.machines.values()]

@@ -173,7 +173,8 @@ class FakeMachine:
     etcd.conf to the log line with which etcd then exits. `routed`: etcdup can connect to its client port.
     `path_faults` are lines of the probe about file systems. A script that runs one of `missing_programs` fails.
     `defrag_s` is how long a defragmentation takes. `defrag_fails`: the tool on stopped data fails.
-    It does not reach the addresses `blocked`, and `firewall` runs on it.
+    It does not reach the addresses `blocked`, and `firewall` runs on it. Connections between members that started
+    before `blocked_at` stay.
     `drop_ins` maps paths to texts with `Environment=NAME=VALUE` lines.
     """
 
@@ -215,6 +216,7 @@ class FakeMachine:
     path_faults: list[str] = field(default_factory=list)
     blocked: set[str] = field(default_factory=set)
     blocked_why: str = "No route to host"
+    blocked_at: float = 0.0
     firewall: str = ""
     drop_ins: dict[str, str] = field(default_factory=dict)
     manager_environment: dict[str, str] = field(default_factory=dict)

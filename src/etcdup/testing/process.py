@@ -45,14 +45,15 @@ def is_connected(one: FakeMachine, other: FakeMachine) -> bool:
 def _can_connect(source: FakeMachine, target: FakeMachine) -> bool:
     """Return whether the target runs at its listed URL and does not reject the peer certificate of the source.
 
-    `blocked` has addresses that the source does not reach. Tests cut a member when it starts, so that it has no old
-    connections.
+    A firewall on the source blocks new connections only.
     """
     process, cert = target.process, source.file(PEER_CERT)
     if process is None or not process.is_where_listed:
         return False
     if process.member is not None and _hosts_of(process.member.peer_urls) & source.blocked:
-        return False
+        started = [each.process.started_at for each in (source, target) if each.process is not None]
+        if max(started) >= source.blocked_at:
+            return False
     return not why_rejected(target, "peer-crl", (cert.content or b"") if cert else b"")
 
 

@@ -31,7 +31,7 @@ from etcdup.core.plan.step import HostStep
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import EtcdupError
 from etcdup.ops.adopt.inspect_hosts import INSPECTION_BYTES, INSPECTION_TIMEOUT_S
-from etcdup.ops.members.lifecycle import move_leader, prove_others
+from etcdup.ops.members.lifecycle import move_leader, prove_before_stop
 from etcdup.ops.members.proof import wait_until_healthy
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.observe import observe
@@ -148,13 +148,13 @@ async def _prepare(performer: Performer, step: TakeOverMember, observed: Observe
 
 
 async def _leave_quorum(performer: Performer, step: HostStep, observed: Observed) -> Observed:
-    """Transfer the leadership, check the guard on a new observation, and prove the other members."""
+    """Transfer the leadership, check the guard on a new observation, and prove that the member can stop."""
     world, name = performer.world, step.host
     await move_leader(performer, name, observed)
     fresh = await observe(world)
     if reasons := refuse_switch(name, fresh):
         raise_refusal(Refusal(world.spec.name, reasons))
-    await prove_others(world, fresh, name)
+    await prove_before_stop(world, fresh, name)
     return fresh
 
 

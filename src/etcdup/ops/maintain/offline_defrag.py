@@ -14,7 +14,7 @@ from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.units import show_duration
 from etcdup.errors import CommandFailed
 from etcdup.ops.maintain.defrag import deadline_of, prepare_defrag, record_size
-from etcdup.ops.members.lifecycle import prove_others
+from etcdup.ops.members.lifecycle import prove_before_stop
 from etcdup.ops.members.proof import wait_until_healthy
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.refusal import raise_refusal
@@ -30,7 +30,7 @@ async def defragment_offline(performer: Performer, step: DefragmentOffline, obse
     observed = await prepare_defrag(performer, step, observed)
     if reasons := refuse_step(step, world.spec, observed):
         raise_refusal(Refusal(world.spec.name, reasons))
-    await prove_others(world, observed, name)
+    await prove_before_stop(world, observed, name)
     began, seen = world.clock.now(), observed.answering()[name]
     layout, host = layout_of(world.spec, world.spec.host(name)), observed.reachable()[name]
     await _try_tool(performer, step, try_tool_command(host, layout))

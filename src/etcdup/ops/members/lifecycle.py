@@ -92,8 +92,6 @@ async def restart(performer: Performer, step: RestartMember, observed: Observed)
     world, name = performer.world, step.host
     layout = layout_of(world.spec, world.spec.host(name))
     await _run_new_binary(performer, step, observed)
-    if healthy(observed):
-        await refuse_stop_of_cut_member(world, observed, name)
     await prepare_restart(performer, step, observed)
     await _stop_and_start(performer, step, observed, restart_commands(layout))
     await verify_restart(performer, step, observed)
@@ -106,7 +104,7 @@ async def restart(performer: Performer, step: RestartMember, observed: Observed)
 async def drain(performer: Performer, name: str, observed: Observed) -> None:
     """Stop one member: prove the others, transfer leadership, stop, and prove the others again (rules 38, 39)."""
     world = performer.world
-    await prove_others(world, observed, name)
+    await prove_before_stop(world, observed, name)
     await move_leader(performer, name, observed)
     layout = layout_of(world.spec, world.host_spec(name))
     await performer.perform(world.hosts[name], [stop_command(layout)], "DrainMember")
@@ -125,7 +123,7 @@ async def _stop_and_start(
 ) -> None:
     world, name = performer.world, step.host
     if healthy(observed):
-        await prove_others(world, observed, name)
+        await prove_before_stop(world, observed, name)
         await move_leader(performer, name, observed)
     await performer.perform(world.hosts[name], commands, step.kind)
     await wait_until_healthy(performer, name, observed)
@@ -169,6 +167,12 @@ async def start_unit(performer: Performer, name: str) -> None:
     spec = performer.world.spec
     host = performer.world.hosts[name]
     await performer.perform(host, [start_command(layout_of(spec, spec.host(name)))], "start")
+
+
+async def prove_before_stop(world: World, observed: Observed, name: str) -> None:
+    """Raise an EtcdupError unless the others have a quorum without this member, and it could connect to them again."""
+    await refuse_stop_of_cut_member(world, observed, name)
+    await prove_others(world, observed, name)
 
 
 async def prove_others(world: World, observed: Observed, name: str, state: str = "is not stopped") -> None:
