@@ -10,7 +10,7 @@ and elements do not overlap. So each leaf is read at most once, and the work is 
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from operator import lt
 
 MAGIC = 0xED0CDAED
 BRANCH, LEAF = 0x01, 0x02  # flags of a page
@@ -169,7 +169,7 @@ def _ascending(leaves: Iterator[Leaf], *, backward: bool) -> Iterator[Leaf]:
         keys = [page[key:value] for _, key, value, _ in spans]
         if edge is not None:
             keys = [*keys, edge] if backward else [edge, *keys]
-        if any(one >= other for one, other in pairwise(keys)):
+        if not all(map(lt, keys, keys[1:])):
             raise ValueError("the keys are not in order")
         edge = (keys[0] if backward else keys[-1]) if keys else edge
         yield page, spans

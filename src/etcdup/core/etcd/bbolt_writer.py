@@ -10,7 +10,8 @@ The layout is described in bbolt.py.
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import accumulate
+from operator import add
 
 from etcdup.core.etcd.bbolt import (
     BRANCH,
@@ -37,27 +38,31 @@ _FNV_START, _FNV_PRIME, _MASK = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
 
 @dataclass
 class _Leaf:
-    """The keys and values that wait for their page."""
+    """The keys and values that wait for their page: a key, then its value, then the next key."""
 
-    keys: list[bytes] = field(default_factory=list)
-    values: list[bytes] = field(default_factory=list)
+    parts: list[bytes] = field(default_factory=list)
     size: int = HEADER.size
 
     def add(self, key: bytes, value: bytes) -> None:
-        self.keys.append(key)
-        self.values.append(value)
+        self.parts += (key, value)
         self.size += ELEMENT_BYTES + len(key) + len(value)
 
+    @property
+    def count(self) -> int:
+        return len(self.parts) // 2
+
     def body(self, flags: int = 0) -> bytes:
-        """Return the elements, and after them the keys and the values."""
-        count = len(self.keys)
-        numbers: list[int] = []
-        distance = ELEMENT_BYTES * count
-        for key, value in zip(self.keys, self.values, strict=True):
-            numbers += (flags, distance, len(key), len(value))
-            distance += len(key) + len(value) - ELEMENT_BYTES
-        elements = struct.pack(f"<{4 * count}I", *numbers)
-        return elements + b"".join(chain.from_iterable(zip(self.keys, self.values, strict=True)))
+        """Return the elements, and after them the keys and the values.
+
+        A database can have millions of rows. So there is no loop over them here.
+        """
+        count, sizes = self.count, list(map(len, self.parts))
+        before = [0, *accumulate(sizes)]
+        # For each element: its flags, the distance from it to its key, and the sizes of its key and of its value.
+        numbers = [flags] * (4 * count)
+        numbers[1::4] = map(add, range(ELEMENT_BYTES * count, 0, -ELEMENT_BYTES), before[::2])
+        numbers[2::4], numbers[3::4] = sizes[::2], sizes[1::2]
+        return struct.pack(f"<{4 * count}I", *numbers) + b"".join(self.parts)
 
 
 @dataclass
@@ -103,13 +108,13 @@ class BoltWriter:
         """Yield the pages of a bucket. The names of the buckets, and the keys of each bucket, must ascend."""
         leaf, branches = _Leaf(), list[_Branch]()
         for key, value in items:
-            if leaf.keys and leaf.size + ELEMENT_BYTES + len(key) + len(value) > self._full:
-                yield from self._write(branches, 0, leaf.keys[0], LEAF, len(leaf.keys), leaf.body())
+            if leaf.size + ELEMENT_BYTES + len(key) + len(value) > self._full and leaf.parts:
+                yield from self._write(branches, 0, leaf.parts[0], LEAF, leaf.count, leaf.body())
                 leaf = _Leaf()
             leaf.add(key, value)
         root = self._next_page
-        yield self._page(LEAF, len(leaf.keys), leaf.body())
-        first, depth = leaf.keys[0] if leaf.keys else b"", 0
+        yield self._page(LEAF, leaf.count, leaf.body())
+        first, depth = leaf.parts[0] if leaf.parts else b"", 0
         while depth < len(branches):
             yield from self._add(branches, depth, first, root)
             last = branches[depth]
@@ -153,7 +158,7 @@ class BoltWriter:
             (0, _META, 0, self._meta(0)),
             (1, _META, 0, self._meta(1)),
             (_FREELIST_PAGE, _FREELIST, 0, b""),
-            (_ROOT_PAGE, LEAF, len(self._buckets.keys), body),
+            (_ROOT_PAGE, LEAF, self._buckets.count, body),
         )
         if HEADER.size + len(body) > self._page_size:
             raise ValueError("the names of the buckets do not fit into one page")

@@ -44,7 +44,7 @@ def _rewrite(source: Path, target: Path, revision: int | None, alarms: bool, tit
         content = content if alarms else without_alarms(content)
         try:
             with temporary_file(target, 0o600) as part:
-                with part.open("rb+") as file:
+                with part.open("rb+", buffering=_PIECE_BYTES) as file:
                     _write_database(file, BoltWriter(bolt.page_size), content, stop)
                     _append_checksum(file)
                 publish(part, target)
