@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+from etcdup.core.audit.inspection import parse_leaders
 from etcdup.core.observed.activity import Activity, parse_activity
 from etcdup.ops.world.metrics import read_metrics
 from etcdup.remote.etcd.errors import EtcdTimeout
@@ -34,8 +36,8 @@ async def fill(client: Etcd, count: int = COUNT) -> int:
     return (await client.status(timeout_s=S)).db_size
 
 
-async def activity_of(cluster: EtcdCluster) -> Activity | None:
-    """Return the activity of m1. Its metrics are on its client port."""
+async def metrics_of(cluster: EtcdCluster) -> str:
+    """Return the metrics of m1, which are on its client port."""
 
     def tls() -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(cluster.folder / "ca.pem"))
@@ -43,7 +45,19 @@ async def activity_of(cluster: EtcdCluster) -> Activity | None:
         return context
 
     settings = {"listen-client-urls": cluster.members["m1"].client_url}
-    return parse_activity(await read_metrics(LocalHost("m1"), settings, tls))
+    return await read_metrics(LocalHost("m1"), settings, tls)
+
+
+async def activity_of(cluster: EtcdCluster) -> Activity | None:
+    return parse_activity(await metrics_of(cluster))
+
+
+async def test_the_metrics_have_the_number_of_defragmentations(binaries: Path, tmp_path: Path) -> None:
+    with one_member(binaries, tmp_path) as alone:
+        async with alone.client("m1") as client:
+            for count in range(3):
+                assert parse_leaders("m1", await metrics_of(alone), time.time()).defrags == count
+                await client.defragment(timeout_s=S)
 
 
 async def wait_for(cluster: EtcdCluster, expected: Activity) -> None:

@@ -1,6 +1,7 @@
 """`maintain space` on a real member: the growth between two backups."""
 
 import json
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -51,3 +52,8 @@ def test_two_backups_give_the_days_until_the_quota(tmp_path: Path, version: str)
         assert up("maintain", "space").returncode == 0
         live = json.loads(up("maintain", "space", "--live", "--json").stdout)
         assert live["growth"]["days_to_quota"] == pytest.approx(days, abs=0.06)
+        assert "database-grows" not in up("check").stdout, "six hours say little about two weeks"
+        copy_backup(up, earlier, backup_name("demo", taken - timedelta(days=2)))
+        began = time.monotonic()
+        assert "database-grows" in up("check").stdout
+        assert time.monotonic() - began < 3

@@ -288,6 +288,8 @@ def test_many_leader_changes_are_reported() -> None:
     never = parse_leaders("infra1", f"{METRICS}{COMPACTION} 0\n", now=1_764_060_000 + 60)
     assert never.compacted_s == 60
     assert parse_leaders("infra1", f"{METRICS}{COMPACTION} NaN\n", now=0).compacted_s is None
+    count = "etcd_disk_backend_defrag_duration_seconds_count 2\n"
+    assert parse_leaders("infra1", METRICS + count, now=0).defrags == 2
     without_metrics = parse_leaders("infra1", "404 page not found", now=0)
     assert without_metrics == LeaderChanges("infra1", why="its metrics do not contain it")
     assert leader_findings(seen) == ["The leader changed 6 times in the 2.0 hours since infra1 started."]

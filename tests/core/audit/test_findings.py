@@ -15,6 +15,7 @@ from etcdup.core.observed.member import MemberSilent
 from etcdup.core.observed.pki import CertSeen
 from etcdup.core.observed.unit import UnitSeen
 from etcdup.core.spec.model import Spec
+from etcdup.core.spec.version import parse_version
 from tests.support.audit_evidence import (
     GOOD_DISK,
     SAFE_SETTINGS,
@@ -346,6 +347,54 @@ def test_the_space_of_a_database(healthy: Evidence, size: int, in_use: int, code
     seen = with_member(healthy, "infra2", db_size=size, db_in_use=in_use)
     found = [(each.level, each.host, each.code) for each in audit(SPEC, seen)]
     assert found == ([("advice", "infra2", code)] if code else [])
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "grown", "reported"),
+    [(6, 40, True), (6, 1, False), (6, -40, False), (0.5, 40, False), (8, 40, False), (1, 40, True)],
+)
+def test_a_database_that_reaches_its_quota_soon(
+    healthy: Evidence, days_ago: float, grown: int, reported: bool
+) -> None:
+    """By 40 MiB a day, 500 MiB reach 1 GiB in 13.1 days. Sizes of less than a day or more than a week do not count."""
+    then = healthy.observed.at - timedelta(days=days_ago)
+    earlier = int((500 - grown * days_ago) * 1024**2)
+    seen = with_member(healthy, "infra2", db_size=500 * 1024**2, db_in_use=400 * 1024**2)
+    seen = with_inspection(seen, "infra2", settings=SAFE_SETTINGS | {"quota-backend-bytes": f"{GIB}"})
+    codes = [each.code for each in audit(SPEC, replace(seen, backup_sizes=((then, earlier),)))]
+    assert ("database-grows" in codes) == reported
+
+
+def test_the_growth_of_a_database_is_shown(texts: Texts, healthy: Evidence) -> None:
+    sizes = ((healthy.observed.at - timedelta(days=2), 1000 * 1024**2),)
+    seen = with_member(healthy, "infra2", db_size=1200 * 1024**2, db_in_use=1200 * 1024**2)
+    texts(single_finding(replace(seen, backup_sizes=sizes)))
+    full = with_member(seen, "infra2", db_size=1700 * 1024**2)
+    assert "database-grows" not in [each.code for each in audit(SPEC, replace(full, backup_sizes=sizes))]
+    texts(single_finding(replace(healthy, sizes_unread="s3://backups did not respond within 2 s")))
+
+
+@pytest.mark.parametrize(
+    ("version", "freelist", "defrags", "hours", "again"),
+    [
+        ("3.6.14", "", 1, 20, True),
+        ("3.5.33", "map", 3, 70, True),
+        ("3.6.14", "array", 1, 20, False),
+        ("3.4.23", "", 1, 20, False),
+        ("3.6.14", "", 1, 30, False),
+        ("3.6.14", "", 0, 1, False),
+    ],
+)
+def test_a_file_that_grows_again_after_each_defragmentation(
+    texts: Texts, healthy: Evidence, version: str, freelist: str, defrags: int, hours: int, again: bool
+) -> None:
+    seen = with_member(healthy, "infra2", db_size=GIB, db_in_use=GIB // 2, version=parse_version(version))
+    settings = SAFE_SETTINGS | ({"backend-bbolt-freelist-type": freelist} if freelist else {})
+    seen = with_inspection(seen, "infra2", settings=settings)
+    seen = replace(seen, leaders=(LeaderChanges("infra2", 1, hours * 3600, defrags=defrags),))
+    (found,) = (each for each in audit(SPEC, seen) if each.code.startswith("database-"))
+    assert found.code == ("database-fragmented-again" if again else "database-fragmented")
+    texts(found)
 
 
 def test_a_file_system_that_loses_writes_is_reported(healthy: Evidence) -> None:

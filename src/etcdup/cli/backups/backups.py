@@ -1,7 +1,6 @@
 """`etcdup backup now` and `list`, and the backups that `status` shows."""
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,11 +22,11 @@ from etcdup.ops.backups.destinations import (
     Contents,
     Destinations,
     Failures,
+    existing_destinations,
     list_destinations,
     open_destinations,
 )
 from etcdup.ops.backups.one_heap import use_one_heap
-from etcdup.ops.backups.open_store import is_missing
 from etcdup.ops.backups.pki_backup import seal_pki
 from etcdup.ops.backups.take import TakenBackup, take_backup
 from etcdup.ops.backups.trust import OTHER_KEY, Trust
@@ -279,15 +278,11 @@ async def find_last_backups(spec: Spec, folder: Path) -> dict[str, Any]:
     `why` says which destinations failed. A folder that does not exist is not created.
     """
     none: dict[str, Any] = {"last": None, "last_proved": None, "why": None, "lacking": []}
-    existing = [
-        destination
-        for destination in spec.backup.to
-        if not await asyncio.to_thread(is_missing, destination, folder)
-    ]
-    if not existing:
+    existing = await existing_destinations(spec.backup, folder)
+    if not existing.to:
         return none
     try:
-        destinations = open_destinations(spec.backup.model_copy(update={"to": tuple(existing)}), folder)
+        destinations = open_destinations(existing, folder)
         trust = Trust.of(spec, folder)
         contents = await list_destinations(destinations, spec.name, trust, within_s=_STATUS_TIMEOUT_S)
     except EtcdupError as error:
@@ -298,7 +293,7 @@ async def find_last_backups(spec: Spec, folder: Path) -> dict[str, Any]:
     return {
         **{key: each and _entry_json(each) for key, each in newest.items()},
         "why": "; ".join(_status_faults(contents)) or None,
-        "lacking": _destinations_without_newest(spec, existing, contents),
+        "lacking": _destinations_without_newest(spec, existing.to, contents),
     }
 
 
@@ -309,7 +304,7 @@ def _status_faults(contents: Contents) -> Iterator[str]:
         yield f"etcdup does not use {count_text(len(unused), 'newer backup')}: run `etcdup backup list`"
 
 
-def _destinations_without_newest(spec: Spec, existing: list[str], contents: Contents) -> list[str]:
+def _destinations_without_newest(spec: Spec, existing: Sequence[str], contents: Contents) -> list[str]:
     if not contents.usable:
         return []
     holders = contents.sources(contents.usable[-1].name)

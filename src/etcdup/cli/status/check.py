@@ -1,5 +1,7 @@
 """`etcdup check`."""
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from etcdup.cli.run.session import Session, admin_client
@@ -8,6 +10,7 @@ from etcdup.cli.views.text import json_text
 from etcdup.core.audit.audit import audit
 from etcdup.core.audit.findings import Evidence, worst_level
 from etcdup.errors import EXIT_DONE, EXIT_FAILED
+from etcdup.ops.audit.backup_sizes import read_backup_sizes
 from etcdup.ops.audit.gather import gather_evidence
 
 
@@ -28,4 +31,8 @@ async def _gather_evidence(session: Session, *, disk: bool) -> Evidence:
     async with session.world() as world:
         observed = await session.observe_with_lock(world)
         async with session.terminal.wait_notice("checking"):
-            return await gather_evidence(world, observed, admin_client(session, world), disk=disk)
+            evidence, (sizes, why) = await asyncio.gather(
+                gather_evidence(world, observed, admin_client(session, world), disk=disk),
+                read_backup_sizes(session.spec, session.folder),
+            )
+    return replace(evidence, backup_sizes=sizes, sizes_unread=why)

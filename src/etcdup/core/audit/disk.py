@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 from etcdup.core.audit.findings import Disk, Evidence, Finding, HostInspection
-from etcdup.core.audit.process_settings import number_of
+from etcdup.core.audit.growth import fragmentation_finding, quota_of
 from etcdup.core.host.path_faults import LOST_AT_REBOOT
-from etcdup.core.members.space import LITTLE_FREE, MUCH_IN_USE, NEARLY_FULL, is_fragmented, reclaimable
+from etcdup.core.members.space import LITTLE_FREE, MUCH_IN_USE, NEARLY_FULL, reclaimable
 from etcdup.core.observed.host import HostSeen
-from etcdup.core.observed.member import MemberSeen
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.units import show_size
 
@@ -139,12 +138,6 @@ def fsync_findings(host: str, inspection: HostInspection) -> Iterator[Finding]:
         )
 
 
-def quota_of(spec: Spec, inspection: HostInspection | None, seen: MemberSeen | None = None) -> int:
-    """Return the quota of the running process; without a known one, the quota of cluster.yaml."""
-    otherwise = (seen.db_quota if seen else 0) or spec.etcd.quota
-    return number_of(inspection.settings if inspection else {}, "quota-backend-bytes", otherwise)
-
-
 def fullness_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """Compare the size of each database, and of its data, with the quota of its own process (rules 75, 107)."""
     for name, seen in evidence.observed.answering().items():
@@ -161,16 +154,8 @@ def fullness_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
                 (107,),
                 code="database-nearly-full",
             )
-        elif is_fragmented(seen, quota):
-            yield Finding(
-                "advice",
-                name,
-                f"{show_size(reclaimable(seen))} of the {show_size(seen.db_size)} of the database of {name} are free.",
-                "The file and each backup are larger than needed.",
-                "Run `etcdup maintain defrag`.",
-                (75,),
-                code="database-fragmented",
-            )
+        elif found := fragmentation_finding(name, seen, quota, evidence):
+            yield found
         if seen.db_in_use > MUCH_IN_USE * quota:
             yield Finding(
                 "advice",

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from etcdup.core.certs.inventory import CertInspection, Link
@@ -132,7 +133,8 @@ class LeaderChanges:
     """The number of leader changes in the `seconds` since the member's process started.
 
     `why` is the reason if the member does not report them. `compacted_s` is how long ago the last compaction was, at
-    most the time since the start; None if the member does not report it, as 3.4.
+    most the time since the start; None if the member does not report it, as 3.4. `defrags` is the number of
+    defragmentations since the start.
     """
 
     member: str
@@ -140,6 +142,7 @@ class LeaderChanges:
     seconds: float = 0.0
     why: str = ""
     compacted_s: float | None = None
+    defrags: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,8 @@ class MemberLog:
 class Evidence:
     """All observations that `check` evaluates. `not_inspected` has the hosts whose inspection failed, and why.
 
-    `auth` says whether the users of etcd are enabled, and `roles` has the roles of some of them.
+    `auth` says whether the users of etcd are enabled, and `roles` has the roles of some of them. `backup_sizes` has the
+    times of backups and the sizes of their databases, and `sizes_unread` is why they were not read.
     """
 
     observed: Observed
@@ -171,6 +175,8 @@ class Evidence:
     not_inspected: Mapping[str, str] = field(default_factory=dict)
     auth: bool = False
     roles: UserRoles = field(default_factory=dict)
+    backup_sizes: tuple[tuple[datetime, int], ...] = ()
+    sizes_unread: str = ""
 
 
 def worst_level(findings: tuple[Finding, ...]) -> Level | None:

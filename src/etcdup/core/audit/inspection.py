@@ -16,6 +16,7 @@ from etcdup.core.spec.layout import Layout
 PORT_PROBE_S = 2
 _YES_NO = {"yes": True, "no": False}
 _COMPACTION_METRIC = "etcd_debugging_mvcc_db_compaction_last"
+_DEFRAG_METRIC = "etcd_disk_backend_defrag_duration_seconds_count"
 _LEADER_METRICS = ("etcd_server_leader_changes_seen_total", "process_start_time_seconds")
 
 INSPECTION_SCRIPT = r"""
@@ -225,7 +226,7 @@ def _exposure(lines: list[str]) -> float | None:
 
 def parse_leaders(member: str, metrics: str, now: float) -> LeaderChanges:
     """Read the number of leader changes from the metrics of a member. `now` is in seconds since the epoch."""
-    names = (*_LEADER_METRICS, _COMPACTION_METRIC)
+    names = (*_LEADER_METRICS, _COMPACTION_METRIC, _DEFRAG_METRIC)
     lines = (line.partition(" ") for line in metrics.splitlines() if line.startswith(names))
     values = {name: value for name, _, value in lines}
     try:
@@ -233,6 +234,7 @@ def parse_leaders(member: str, metrics: str, now: float) -> LeaderChanges:
         # 0: there was none since the start.
         last = max(float(values[_COMPACTION_METRIC]), started) if _COMPACTION_METRIC in values else None
         compacted_s = None if last is None or last != last else now - last
-        return LeaderChanges(member, int(changes), now - started, compacted_s=compacted_s)
+        defrags = int(float(values.get(_DEFRAG_METRIC, "0")))
+        return LeaderChanges(member, int(changes), now - started, compacted_s=compacted_s, defrags=defrags)
     except (KeyError, ValueError, OverflowError):  # infinity and `nan` are no numbers of changes
         return LeaderChanges(member, why="its metrics do not contain it")

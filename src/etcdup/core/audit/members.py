@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from etcdup.core.audit.disk import fullness_findings
 from etcdup.core.audit.findings import Evidence, Finding, LeaderChanges, Level, as_sentence
+from etcdup.core.audit.growth import growth_findings
 from etcdup.core.audit.hashes import by_compaction, repair_hint
 from etcdup.core.certs.user_access import gateway_problems, kubernetes_problems
 from etcdup.core.etcd.alarms import NOSPACE
@@ -24,6 +25,7 @@ _RUN_AGAIN_HINT = "Run `etcdup check` again. A compaction or a member behind the
 
 def members_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     yield from fullness_findings(spec, evidence)
+    yield from growth_findings(spec, evidence)
     yield from _access_findings(spec, evidence)
     yield from _alarm_findings(evidence)
     yield from _compaction_findings(spec, evidence)

@@ -278,33 +278,6 @@ HOST_CODES = (
         (91,),
     ),
     Code(
-        "database-nearly-full",
-        "The database is nearly full",
-        "The database of a member uses more than 80 % of its quota.",
-        "A member with a full database raises NOSPACE, and the cluster refuses writes.",
-        "Run `etcdup maintain fix-space`: it frees space without deleting a key, or says which `quota` helps. If free "
-        "pages are the cause, `etcdup maintain defrag` is enough.",
-        (107,),
-    ),
-    Code(
-        "database-in-use-high",
-        "The data needs most of the quota",
-        "The data of a member, without free pages, needs more than 70 % of its quota.",
-        "A defragmentation cannot free this space. At the quota, the cluster refuses writes.",
-        "Run `etcdup maintain space --live` to find out which keys grow. Near the quota, `etcdup maintain fix-space` "
-        "removes the history. Otherwise delete keys that are not needed, or raise `quota` in cluster.yaml and run "
-        "`etcdup apply`.",
-        (107,),
-    ),
-    Code(
-        "database-fragmented",
-        "The database file has much free space",
-        "More than 200 MiB and more than 40 % of the database file are free pages.",
-        "The file and each backup are larger than needed. etcd reuses the space, but does not free it on the disk.",
-        "Run `etcdup maintain defrag`.",
-        (75,),
-    ),
-    Code(
         "file-system-fast-commit",
         "The file system can lose writes",
         "The data is on ext4 with the feature fast_commit, on a kernel before 5.17.",

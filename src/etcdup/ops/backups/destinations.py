@@ -10,7 +10,7 @@ from etcdup.core.spec.model import BackupSpec
 from etcdup.errors import EtcdupError, RefusedError, UsageError
 from etcdup.ops.backups.backups import Damaged, Report, fetch, list_backups
 from etcdup.ops.backups.encryption import Identity
-from etcdup.ops.backups.open_store import open_store
+from etcdup.ops.backups.open_store import is_missing, open_store
 from etcdup.ops.backups.store import ObjectNotFound, Store, StoreError
 from etcdup.ops.backups.trust import Trust
 
@@ -42,6 +42,13 @@ def open_destinations(backup: BackupSpec, folder: Path) -> Destinations:
     if not stores:
         raise combined_error(failed)
     return Destinations(tuple(stores), failed)
+
+
+async def existing_destinations(backup: BackupSpec, folder: Path) -> BackupSpec:
+    """Return the section with only the destinations that exist. A folder that does not exist is not created."""
+    missing = [await asyncio.to_thread(is_missing, destination, folder) for destination in backup.to]
+    found = (destination for destination, gone in zip(backup.to, missing, strict=True) if not gone)
+    return backup.model_copy(update={"to": tuple(found)})
 
 
 @dataclass(frozen=True)
