@@ -39,7 +39,8 @@ class Faults:
     def _harm(self, host: str) -> None:
         harms = (
             self.network.crash, self.network.cut_off, self._cut_from_peers, self._cut_from_operator, self._close_port,
-            self._boot_slowly, self._stop, self._kill, self._fill, self._shift_clock, self._shift_own_clock, self._spoil
+            self._boot_slowly, self._stop, self._kill, self._fill, self._shift_clock, self._shift_own_clock,
+            self._spoil, self._withdraw_access,
         )  # fmt: skip
         harm = self.rng.choice(harms)
         if host in self._unreachable():
@@ -96,6 +97,11 @@ class Faults:
         for machine in self.network.machines.values():
             machine.clock_ahead_s = seconds
 
+    def _withdraw_access(self, _: str) -> None:
+        """Let etcd's users be enabled, and take the role root from that of etcdup."""
+        for cluster in self.network.serving():
+            cluster.auth, cluster.denied = True, "permission denied"
+
     def _spoil(self, host: str) -> None:
         """Put bad content into a file that is there. Another file would be foreign, which etcdup does not touch."""
         machine, path = self.network.machines[host], self.rng.choice(list(BAD_FILES))
@@ -133,6 +139,8 @@ class Faults:
                     serving[0].alarms = (*serving[0].alarms, "CORRUPT")
 
     def _heal(self) -> None:
+        for cluster in self.network.etcd.by_id.values():
+            cluster.denied = ""
         for name, machine in self.network.machines.items():
             machine.free_bytes = 20 * 1024**3
             machine.clock_ahead_s = 0.0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from etcdup.core.spec.model import Spec
+from etcdup.core.spec.model import HostSpec, Spec
 from tests.support.fake_world import spec_of
 
 HOSTS = ((1, 2, 3), (1, 2, 3, 4, 5), (2, 3, 4), (1, 2, 3, 4), (1,), (3, 4, 5))
@@ -21,14 +21,24 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class File:
-    """A cluster.yaml of a sequence."""
+    """A cluster.yaml of a sequence. `tls` is its section, if it is not the default. `moved` have another address."""
 
     hosts: tuple[int, ...]
     version: str
     settings: str
+    tls: str = ""
+    moved: tuple[int, ...] = ()
 
     def spec(self) -> Spec:
-        return spec_of(self.hosts, self.settings, self.version)
+        settings = "" if self.tls and self.settings.startswith("tls:") else self.settings
+        spec = spec_of(self.hosts, self.tls + settings, self.version)
+        return spec.model_copy(update={"hosts": tuple(map(self._move, spec.hosts))})
+
+    def _move(self, host: HostSpec) -> HostSpec:
+        number = int(host.name.removeprefix("infra"))
+        if number not in self.moved:
+            return host
+        return host.model_copy(update={"address": f"192.168.8.{75 + number}"})
 
 
 FIRST_FILE = File((1, 2, 3), MINORS[1], "")

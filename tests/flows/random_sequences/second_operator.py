@@ -115,6 +115,20 @@ class SecondOperator(Faults):
             self.history.append("the operator continues in the other copy of the folder")
             self.folder, self.copy = self.copy, self.folder
 
+    def _move_wiped(self) -> None:
+        """Put another machine in place of the wiped one. It has another address, which `--address` writes.
+
+        The machine has no marker. If the file names no other host, only certificates of members lead to the cluster.
+        """
+        number = int(self.wiped.removeprefix("infra"))
+        if not (self.folder / "pki/members").exists():
+            return
+        if number in self.file.hosts and number not in self.file.moved:
+            self.network.crash(self.wiped)
+            self.network.add(self.wiped)
+            self.file = replace(self.file, moved=(*self.file.moved, number))
+            self.history.append(f"{self.wiped} is another machine at another address")
+
     def _judge_sleep(self) -> None:
         """The run that slept may prove the health of members, and nothing else."""
         self.network.sleep_operator = None

@@ -13,6 +13,7 @@ from itertools import product
 from etcdup.core.plan.plan import Plan
 from etcdup.errors import EtcdupError, RefusedError
 from etcdup.testing.network import Killed
+from tests.flows.random_sequences.backup_verbs import restore_taken, take_backup, unfinished_restores
 from tests.flows.random_sequences.faults import MACHINES
 from tests.flows.random_sequences.file import HOSTS, LARGE_QUOTA, MINORS, SETTINGS, VERSIONS, File
 from tests.flows.random_sequences.second_operator import LAST_CUT, SecondOperator
@@ -57,10 +58,12 @@ class LockedOut(AssertionError):
 
 @dataclass
 class Sequence(SecondOperator):
-    """The state of a sequence. `destroying`: a destroy is not complete."""
+    """The state of a sequence. `destroying`: a destroy is not complete. `restored_taken`: of a backup of its own."""
 
     undoing: bool = False
     destroying: bool = False
+    restored_taken: bool = False
+    host_lists: tuple[tuple[int, ...], ...] = HOSTS
     running: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
@@ -87,6 +90,8 @@ class Sequence(SecondOperator):
             self._harm(self._random_host())
         if self.rng.random() < 0.1:
             self._wipe(self._random_host())
+        if self.wiped and self.sleeper.random() < 0.3:
+            self._move_wiped()
         if self.rng.random() < 0.2:
             self._fill_databases()
         if self.rng.random() < 0.2:
@@ -115,8 +120,8 @@ class Sequence(SecondOperator):
     def _edit(self) -> None:
         change: Callable[[], File] = self.rng.choice(
             (
-                lambda: replace(self.file, hosts=self.rng.choice(HOSTS)),
-                lambda: replace(self.file, hosts=self.rng.choice(HOSTS)),
+                lambda: replace(self.file, hosts=self.rng.choice(self.host_lists)),
+                lambda: replace(self.file, hosts=self.rng.choice(self.host_lists)),
                 lambda: replace(self.file, settings=self.rng.choice(SETTINGS)),
                 lambda: replace(self.file, version=self.rng.choice(VERSIONS)),
                 lambda: self.settled,
@@ -135,7 +140,7 @@ class Sequence(SecondOperator):
         return (
             [
                 ("apply", apply_file),
-                ("member replace " + host, replace_member(host)),
+                self._replacement(host),
                 ("certs renew --days 100000", renew_certs(RENEW_ALL_DAYS)),
                 ("certs renew", renew_certs()),
                 ("certs revoke " + host, revoke_certs(host)),
@@ -144,6 +149,8 @@ class Sequence(SecondOperator):
                 ("certs rotate-ca --lost-key", lose_ca_key),
                 ("restore", restore_backup),
                 ("restore --undo", undo_restore),
+                ("restore latest", restore_taken),
+                ("backup now", take_backup),
                 ("recover", recover_without(self._unreachable())),
                 ("destroy", destroy_cluster),
                 ("restart", restart_members()),
@@ -159,8 +166,13 @@ class Sequence(SecondOperator):
                 ("maintain repair " + (self.spoiled or host), repair_member(self.spoiled or host)),
                 ("status", read_status),
             ],
-            [12, 3, 2, 1, 2, 2, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 2, 2, 1, 1, 3, 1],
+            [12, 3, 2, 1, 2, 2, 1, 1, 1, 1, 1, 3, 2, 1, 1, 1, 1, 1, 1, 1, 2, 2, 1, 1, 3, 1],
         )
+
+    def _replacement(self, host: str) -> tuple[str, Verb]:
+        """Return `member replace`, with `--address` if the host has another one in cluster.yaml than before."""
+        moves = int(host.removeprefix("infra")) in self.file.moved
+        return f"member replace {host}" + " --address" * moves, replace_member(host, moves=moves)
 
     async def _verb(self, name: str, verb: Verb) -> bool:
         """Run a verb. Return whether it did all that it had to do."""
@@ -178,6 +190,7 @@ class Sequence(SecondOperator):
         if stops and changed:
             self.rebuilt = True
             self.undoing = name == "restore --undo"
+            self.restored_taken = name == "restore latest" or (self.undoing and self.restored_taken)
             self.destroying = name == "destroy" and end != "done"
         return end == "done"
 
@@ -240,8 +253,8 @@ class Sequence(SecondOperator):
         present = tuple(sorted(int(name.removeprefix("infra")) for name in names)) or self.file.hosts
         yield from (last := self.file, self.settled)
         for hosts, version in product((last.hosts, present), dict.fromkeys((self.settled.version, *MINORS))):
-            yield File(hosts, version, last.settings)
-            yield File(hosts, version, LARGE_QUOTA)
+            yield replace(last, hosts=hosts, version=version)
+            yield replace(last, hosts=hosts, version=version, settings=LARGE_QUOTA)
 
     async def _reaches_empty_plan(self) -> bool:
         for _ in range(ATTEMPTS):
@@ -260,9 +273,13 @@ class Sequence(SecondOperator):
         if self.destroying:
             verbs.append(("destroy", destroy_cluster))
         if self.wiped in {f"infra{number}" for number in self.file.hosts}:
-            verbs.append((f"member replace {self.wiped}", replace_member(self.wiped)))
+            verbs.append(self._replacement(self.wiped))
         if self.rebuilt:
-            verbs.append(("restore --undo", undo_restore) if self.undoing else ("restore", restore_backup))
+            verbs += (
+                [("restore --undo", undo_restore)]
+                if self.undoing
+                else unfinished_restores(latest_first=self.restored_taken)
+            )
         alarms = {alarm for cluster in self.network.serving() for alarm in cluster.alarms}
         wrong = any(cluster.hashes.keys() & cluster.members.keys() for cluster in self.network.serving())
         if wrong or any(alarm.startswith("CORRUPT") for alarm in alarms):

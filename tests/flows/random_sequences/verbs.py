@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.certs.ca_rotation import RotationStage, rotation_stage
 from etcdup.core.certs.renewal import certs_to_renew, plan_renewal
 from etcdup.core.certs.revocation import certs_to_revoke, plan_revocation
@@ -122,10 +123,12 @@ async def carry_out_stage(operator: Operator, stage: RotationStage, *, lost_key:
     )
 
 
-def replace_member(name: str) -> Verb:
+def replace_member(name: str, *, moves: bool = False) -> Verb:
+    """Return `member replace`. `moves`: with the `--address` that cluster.yaml has already."""
+
     async def run(operator: Operator) -> None:
         spec = operator.spec
-        member_id = id_to_replace(spec, name, await observe(operator.world()), moves=False)
+        member_id = id_to_replace(spec, name, await observe(operator.world()), moves=moves)
         if not isinstance(member_id, int):
             raise_refusal(Refusal(spec.name, (member_id,)))
 
@@ -224,7 +227,11 @@ def repair_member(name: str) -> Verb:
 
 
 async def restore_backup(operator: Operator) -> None:
-    spec, snapshot = operator.spec, snapshot_in(operator.folder)
+    await restore_file(operator, snapshot_in(operator.folder))
+
+
+async def restore_file(operator: Operator, snapshot: SnapshotFile) -> None:
+    spec = operator.spec
     token = restore_token(spec, await observe(operator.world()), f"prod-restored-{operator.run}")
     await carry_out(
         operator,
