@@ -52,7 +52,8 @@ def _leaf_commands(
 
 
 def _context(command: click.Command, words: tuple[str, ...]) -> click.Context:
-    return click.Context(command, info_name=" ".join(words), max_content_width=100)
+    settings = {**command.context_settings, "max_content_width": 100}
+    return click.Context(command, info_name=" ".join(words), **settings)
 
 
 def _option_rows(command: click.Command, words: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -408,6 +408,18 @@ async def peers_of_one_apart(folder: Path) -> Broken:
     return it
 
 
+async def addresses_changed(folder: Path) -> Broken:
+    """An edit of cluster.yaml gives two members other addresses, to which their hosts already answer."""
+    it = await running(folder)
+    hosts = (
+        f"  - {{name: {host.name}, address: 192.168.8.{last}}}\n"
+        for host, last in zip(it.spec.hosts, (66, 167, 168), strict=True)
+    )
+    it.spec = load(f"name: prod\nversion: {it.spec.version}\nhosts:\n{''.join(hosts)}")
+    it.silent = frozenset({"infra2", "infra3"})
+    return it
+
+
 async def programs_deleted(folder: Path) -> Broken:
     """The directory of the version was deleted under a running member."""
     it = await running(folder)
@@ -496,8 +508,8 @@ BROKEN: dict[str, Break] = {
         pki_missing, provided_became_managed, cluster_renamed, host_renamed, data_dir_changed, data_lost, learner_left,
         foreign_member, upgrade_interrupted, locked_by_another, peers_apart, client_port_closed, users_enabled,
         fresh_hosts, hosts_wiped, one_stopped_two_unreachable,
-        file_edited, drop_in_fails, peers_of_one_apart, programs_deleted, marker_deleted, settings_deleted,
-        data_exchanged, data_copied, settings_emptied,
+        file_edited, drop_in_fails, peers_of_one_apart, addresses_changed, programs_deleted, marker_deleted,
+        settings_deleted, data_exchanged, data_copied, settings_emptied,
         ca_changed_on_host,
         data_of_root, settings_wait, disk_not_mounted, restore_unfinished, recovered_to_one,
         hosts_superseded, rotation_begun,

@@ -74,7 +74,7 @@ def run(argv: Sequence[str]) -> int:
     except SystemExit as stopped:  # click ends this way if stdout is a pipe that is closed
         code = stopped.code if isinstance(stopped.code, int) else 1
     except BaseException as error:
-        code = show_failure(error, list(argv))
+        code = show_failure(error, list(argv), output.file_option)
         output.close(code, error_text(error))
     code = code if isinstance(code, int) else 0
     output.close(code)

@@ -49,7 +49,7 @@ def test_the_certificates_and_then_the_ca_are_replaced(texts: Texts, up: Etcdup)
     run_certs(up, "issue", "app")
     run_certs(up, "issue", "gone")
 
-    texts(lines_with("new", run_certs(up, "rotate-ca", "--yes").stderr))
+    texts(lines_with("new handshakes", run_certs(up, "rotate-ca", "--yes").stderr))
     assert b"ENCRYPTED" in (pki / "next-ca-key.pem").read_bytes()
     assert len(serials(up, "ca")) == 2
     texts(run_certs(up, "rotate-ca", "--yes", code=4))

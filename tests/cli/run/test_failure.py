@@ -12,6 +12,7 @@ from etcdup.cli.run.failure import Interrupted, show_failure
 from etcdup.core.spec.load import load
 from etcdup.errors import (
     BadFile,
+    CommandFailed,
     EtcdupError,
     LockedError,
     LockLost,
@@ -19,6 +20,7 @@ from etcdup.errors import (
     PkiError,
     Problem,
     RefusedError,
+    RemoteError,
     UsageError,
 )
 from tests.support.texts import Texts
@@ -72,6 +74,21 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
 def test_the_form_of_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     show_failure(EtcdupError("what", detail="one\ntwo", hint="do this"), [])
     assert capsys.readouterr().err == "error: what\n  one\n  two\n\nhint: do this\n"
+
+
+def test_commands_have_the_file_that_the_operator_typed(
+    texts: Texts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hint = "run `etcdup apply`, `etcdup explain 34` or `etcdup init -f FILE`. bob runs `etcdup restart` since 10:00:00"
+    for option in ("", "-f 'my file.yaml'"):
+        show_failure(EtcdupError("what", hint=hint), [], option)
+        texts(capsys.readouterr().err)
+
+
+def test_an_error_of_a_host_names_it_once(texts: Texts, capsys: pytest.CaptureFixture[str]) -> None:
+    show_failure(CommandFailed("infra1", "script write /etc/x", 1, "", "No space left on device"), [])
+    show_failure(RemoteError("infra1", "infra1: cannot take the lock"), [])
+    texts(capsys.readouterr().err)
 
 
 def test_a_bug_is_one_line_with_the_address_for_reports(

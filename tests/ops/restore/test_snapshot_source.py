@@ -82,3 +82,9 @@ async def test_an_encrypted_file_needs_its_own_key_and_must_be_complete(texts: T
         with pytest.raises(RefusedError) as caught:
             read_source(SnapshotSource(path, "prod", TRUST, identity), scratch)
         texts(caught.value)
+
+
+def test_a_name_that_is_neither_a_file_nor_a_backup_is_wrong_usage(texts: Texts, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_source(SnapshotSource(Path("nothere"), "prod", TRUST), tmp_path)
+    texts(caught.value)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from etcdup.cli.run.cluster_file import read_spec
+from etcdup.cli.run.cluster_file import path_from_here, read_spec
 from etcdup.cli.run.terminal import Terminal
 from etcdup.core.certs.client_configs import consumer_text
 from etcdup.core.certs.consumer_roles import KUBE_APISERVER
@@ -19,7 +19,7 @@ def print_export(file: Path, kind: str) -> int:
     terminal = Terminal()
     spec, folder = read_spec(file), file.absolute().parent
     ask = (
-        (lambda: terminal.read_secret(f"Passphrase of the CA in {spec.tls.dir}: "))
+        (lambda: terminal.read_secret(f"Passphrase of the CA in {path_from_here(spec.tls.dir, folder)}: "))
         if terminal.can_ask
         else None
     )

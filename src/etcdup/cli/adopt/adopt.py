@@ -173,7 +173,7 @@ def show_json(terminal: Terminal, members: Sequence[Member], made: Draft | tuple
 def show_refused(terminal: Terminal, members: Sequence[Member], refused: Sequence[Refused]) -> int:
     if members:
         terminal.say(render_members(members, terminal.err))
-    terminal.print_data(render_refused(refused, terminal.out, terminal.width))
+    terminal.print_data(terminal.with_file(render_refused(refused, terminal.out, terminal.width)))
     return EXIT_REFUSED
 
 

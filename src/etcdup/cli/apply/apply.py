@@ -8,6 +8,7 @@ from pathlib import Path
 from etcdup.cli.apply.plan import read_plan, refuse_cluster_file, refuse_stale_plan
 from etcdup.cli.apply.warnings import check_tls_files, print_warnings, restrict_keys
 from etcdup.cli.run.change import Change, ChangeRun, YesNo, apply_change, confirm_change, make_plan
+from etcdup.cli.run.cluster_file import path_from_here
 from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.certs_view import render_served
 from etcdup.core.certs.consumer_roles import CONSUMER_ROLES, likely_role
@@ -152,7 +153,7 @@ async def _prove_rejected(
         found = await prove_rejected(world, await observe(world), revoked, pairs)
     raise_accepted(found)
     if run.report is None:
-        run.terminal.print_data(render_rejected(found, run.terminal.out))
+        run.terminal.print_data(run.terminal.with_file(render_rejected(found, run.terminal.out)))
 
 
 async def ask_new_passphrase(session: Session, world: World) -> None:
@@ -163,7 +164,7 @@ async def ask_new_passphrase(session: Session, world: World) -> None:
     terminal = session.terminal
     if not terminal.can_confirm or not world.pki.makes_plain_key():
         return
-    key = f"the new CA key in {session.spec.tls.dir}"
+    key = f"the new CA key in {path_from_here(session.spec.tls.dir, session.folder)}"
     if passphrase := await asyncio.to_thread(terminal.read_new_passphrase, key):
         world.pki.encrypt_new_key(passphrase)
 
@@ -208,5 +209,5 @@ async def _prove_served(run: ChangeRun, world: World, plan: Plan) -> None:
     async with run.terminal.wait_notice("doing TLS handshakes"):
         found = await prove_served(world, admin_client(run.session, world))
     if run.report is None:
-        run.terminal.print_data(render_served(found, run.terminal.out))
+        run.terminal.print_data(run.terminal.with_file(render_served(found, run.terminal.out)))
     raise_unproved(found)

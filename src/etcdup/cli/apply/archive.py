@@ -29,7 +29,7 @@ def list_archives(file: Path, *, as_json: bool) -> int:
     text = (
         json_text(archives_json(found.archives, for_undo, found.failed))
         if as_json
-        else render_archives(found.archives, for_undo)
+        else session.terminal.with_file(render_archives(found.archives, for_undo))
     )
     session.terminal.print_data(text)
     return EXIT_FAILED if found.failed else EXIT_DONE

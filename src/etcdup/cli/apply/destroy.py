@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from etcdup.cli.run.change import Change, ChangeRun, ClusterName, Confirm, make_plan, run_change
+from etcdup.cli.run.cluster_file import path_from_here
 from etcdup.cli.run.session import Session
 from etcdup.core.observed.directory import aside_suffix
 from etcdup.core.observed.model import Observed
@@ -50,7 +51,8 @@ def _report_archives(session: Session, plan: Plan, observed: Observed) -> None:
         for path in archived_paths(session.spec, step, observed):
             session.terminal.say(f"  {step.host}  {path}")
     if session.spec.tls.mode == "managed":
-        session.terminal.say(f"The certificates and the CA are still in {session.spec.tls.dir}.")
+        pki = path_from_here(session.spec.tls.dir, session.folder)
+        session.terminal.say(f"The certificates and the CA are still in {pki}.")
 
 
 def _raise_for_unreachable(plan: Plan, observed: Observed) -> None:

@@ -37,14 +37,18 @@ def show_planned(
     warn_of_exposed_keys(session, open_pki(session.spec, session.folder))
     if isinstance(planned, Refusal):
         text = json_text(refusal_json(planned))
-        session.terminal.print_data(text if as_json else render_refusal(planned, session.terminal.out))
+        session.terminal.print_data(
+            text if as_json else session.terminal.with_file(render_refusal(planned, session.terminal.out))
+        )
         return EXIT_REFUSED
     if out is not None:
         save_plan(planned, out)
     if as_json:
         session.terminal.print_data(json_text(plan_to_json(planned)))
     else:
-        session.terminal.print_data(render_plan(planned, session.terminal.out, session.terminal.width))
+        session.terminal.print_data(
+            session.terminal.with_file(render_plan(planned, session.terminal.out, session.terminal.width))
+        )
     return exit_code_of(planned) if signal_changes else EXIT_DONE
 
 

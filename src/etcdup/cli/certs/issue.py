@@ -4,13 +4,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from etcdup.cli.run.cluster_file import read_spec
+from etcdup.cli.run.cluster_file import path_from_here, read_spec
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.certs_json import archived_consumer_json, consumer_json
 from etcdup.cli.views.text import json_text
 from etcdup.core.certs.client_configs import consumer_text
 from etcdup.core.certs.consumer_roles import KUBE_APISERVER, is_gateway_role, role_of
-from etcdup.core.spec.model import Spec
 from etcdup.errors import EXIT_DONE, UsageError
 from etcdup.ops.certs.consumers import IssuedConsumer, ReplacedCert, export_consumer, issue_consumer
 from etcdup.ops.pki.open import open_pki
@@ -25,7 +24,7 @@ def issue_certificate(
     terminal = Terminal()
     spec, folder = read_spec(file), file.absolute().parent
     ask = (
-        (lambda: terminal.read_secret(f"Passphrase of the CA in {spec.tls.dir}: "))
+        (lambda: terminal.read_secret(f"Passphrase of the CA in {path_from_here(spec.tls.dir, folder)}: "))
         if terminal.can_ask
         else None
     )
@@ -37,7 +36,8 @@ def issue_certificate(
     role = role or role_of(name)
     text = consumer_text(role, spec, issued.files, read_previous_endpoints(spec, folder))
     terminal.print_data(json_text(consumer_json(spec, name, role, issued, text)) if as_json else text)
-    for line in (*_holder_notes(name, role, issued), *_replaced_notes(spec, issued.replaced)):
+    where = path_from_here(spec.tls.dir, folder)
+    for line in (*_holder_notes(name, role, issued), *_replaced_notes(where, issued.replaced)):
         terminal.say(f"{terminal.err('yellow', 'note:')} {line}")
     return EXIT_DONE
 
@@ -51,7 +51,8 @@ def forget_consumer(file: Path, name: str, *, as_json: bool) -> int:
     kept = pki.archive_consumer(name)
     if as_json and cert is not None:
         terminal.print_data(json_text(archived_consumer_json(spec, name, kept, cert)))
-    terminal.say(f"{name} is forgotten: its certificate is archived in {spec.tls.dir}/former/clients")
+    where = path_from_here(spec.tls.dir, folder)
+    terminal.say(f"{name} is forgotten: its certificate is archived in {where}/former/clients")
     terminal.say(
         f"{terminal.err('yellow', 'note:')} etcd accepts this certificate until it expires; to end it now, run "
         f"`etcdup certs revoke {name}`"
@@ -87,11 +88,11 @@ def _holder_notes(name: str, role: str, issued: IssuedConsumer) -> tuple[str, ..
     return tuple(notes)
 
 
-def _replaced_notes(spec: Spec, replaced: ReplacedCert | None) -> tuple[str, ...]:
+def _replaced_notes(pki: str, replaced: ReplacedCert | None) -> tuple[str, ...]:
     if replaced is None:
         return ()
     return (
-        f"the previous certificate is in {spec.tls.dir}/former/clients. etcd accepts it too until "
+        f"the previous certificate is in {pki}/former/clients. etcd accepts it too until "
         f"{replaced.cert.not_after:%Y-%m-%d}. `etcdup certs list` shows it until then",
         f"if its key may be compromised, run `etcdup certs revoke replaced/{replaced.kept.stem}`",
     )

@@ -21,7 +21,7 @@ def list_certificates(file: Path, *, days: int | None, as_json: bool) -> int:
     text = (
         json_text(inventory_json(found, raft))
         if as_json
-        else render_inventory(found, raft, session.terminal.out)
+        else session.terminal.with_file(render_inventory(found, raft, session.terminal.out))
     )
     session.terminal.print_data(text)
     return EXIT_DONE if found.is_ok else EXIT_FAILED

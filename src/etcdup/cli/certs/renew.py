@@ -101,6 +101,6 @@ async def _prove(run: ChangeRun, world: World, renewed: CertsToRenew, *, as_json
 
 
 def _show_proof(run: ChangeRun, found: tuple[ServedCert, ...], results: tuple[Health, ...]) -> None:
-    run.terminal.print_data(render_served(found, run.terminal.out))
+    run.terminal.print_data(run.terminal.with_file(render_served(found, run.terminal.out)))
     if results and not any(each.why for each in found):
-        run.terminal.print_data(render_health(results, run.terminal.out))
+        run.terminal.print_data(run.terminal.with_file(render_health(results, run.terminal.out)))

@@ -81,7 +81,7 @@ def _show(
     if as_json:
         run.terminal.print_data(json_text(revocation_json(spec, observed, chosen, run.done, found)))
     else:
-        run.terminal.print_data(render_rejections(found, run.terminal.out))
+        run.terminal.print_data(run.terminal.with_file(render_rejections(found, run.terminal.out)))
     run.terminal.say(
         f"{run.terminal.err('yellow', 'note:')} connections that are open now continue. To end them, run `etcdup "
         "restart`"

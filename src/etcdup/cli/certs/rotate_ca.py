@@ -5,6 +5,7 @@ from pathlib import Path
 
 from etcdup.cli.apply.apply import ask_new_passphrase, ask_to_apply
 from etcdup.cli.run.change import Change, ChangeRun, make_plan, require_take_over, run_change
+from etcdup.cli.run.cluster_file import path_from_here
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.run.terminal import Terminal
@@ -163,7 +164,7 @@ async def _confirm_consumers(
 ) -> None:
     """Ask whether consumers are ready, because etcdup sees this only after a member rejects them."""
     terminal = session.terminal
-    for line in instructions(session.spec.tls.dir, observed, stage, connected):
+    for line in instructions(_pki_folder(session), observed, stage, connected):
         terminal.say(line)
     if not terminal.can_confirm:
         message = "consumers have to be ready before this phase, and you have not confirmed it"
@@ -192,7 +193,7 @@ async def _prove(run: ChangeRun, world: World, *, as_json: bool) -> None:
     if as_json:
         _print_json(run, world, observed, made, results, connected)
     else:
-        run.terminal.print_data(render_health(results, run.terminal.out))
+        run.terminal.print_data(run.terminal.with_file(render_health(results, run.terminal.out)))
     for line in _next_lines(run.session, observed, connected):
         run.terminal.say(line)
     for who in describe_rejected(await read_rejected_clients(world, observed)):
@@ -224,7 +225,11 @@ def _print_json(
 
 
 def _next_lines(session: Session, observed: Observed, connected: Connected) -> list[str]:
-    folder, following = session.spec.tls.dir, NEXT_STAGE.get(rotation_stage(observed.pki))
+    folder, following = _pki_folder(session), NEXT_STAGE.get(rotation_stage(observed.pki))
     if following is None:
         return finished_lines(folder)
     return [*instructions(folder, observed, following, connected), continue_hint(following)]
+
+
+def _pki_folder(session: Session) -> str:
+    return path_from_here(session.spec.tls.dir, session.folder)

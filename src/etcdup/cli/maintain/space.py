@@ -60,7 +60,11 @@ def show_space(
         return _report(source, prefix, space)
 
     report = session.run(measure())
-    text = json_text(space_json(report)) if as_json else render_space(report, session.terminal.out)
+    text = (
+        json_text(space_json(report))
+        if as_json
+        else session.terminal.with_file(render_space(report, session.terminal.out))
+    )
     session.terminal.print_data(text)
     return EXIT_DONE
 

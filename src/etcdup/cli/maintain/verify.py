@@ -21,7 +21,7 @@ def verify_members(file: Path, *, as_json: bool) -> int:
     if as_json:
         terminal.print_data(json_text(hashes_json(session.spec.name, hashes)))
     else:
-        terminal.print_data(render_hashes(hashes, terminal.out))
+        terminal.print_data(terminal.with_file(render_hashes(hashes, terminal.out)))
         if outcome_of(hashes) == "different":
             right = same_data(observed, hashes)
             odd = [each.member for each in hashes if not each.why and each.member not in right]

@@ -151,7 +151,7 @@ class ChangeRun:
         if self.report is not None:
             self.report.health = results
             return
-        self.terminal.print_data(render_health(results, self.terminal.out))
+        self.terminal.print_data(self.terminal.with_file(render_health(results, self.terminal.out)))
 
 
 def typed_options(options: Mapping[str, object]) -> str:

@@ -63,3 +63,13 @@ def path_in_file(path: Path, folder: Path) -> str:
     """Return an absolute path as cluster.yaml in this folder has it: relative, if it is below the folder."""
     near = os.path.relpath(path, folder)
     return str(path) if near.startswith("..") else f"./{near}"
+
+
+def path_from_here(path: str, folder: Path) -> str:
+    """Return a path of cluster.yaml, which is relative to its folder, as the operator types it in this directory."""
+    here = Path.cwd()
+    wanted = Path(path).expanduser()
+    if wanted.is_absolute() or folder == here:
+        return path
+    near = os.path.relpath(folder / wanted, here)
+    return str(folder / wanted) if near.startswith("../..") else near

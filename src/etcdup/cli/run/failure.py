@@ -8,9 +8,9 @@ import traceback
 
 import click
 
-from etcdup.cli.views.text import Paint, to_terminal
+from etcdup.cli.views.text import Paint, name_file, to_terminal
 from etcdup.core.spec.visible import MESSAGE_LIMIT, one_line, visible
-from etcdup.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, EtcdupError
+from etcdup.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, EtcdupError, RemoteError
 
 REPORT_AT = "https://github.com/etcdup/etcdup/issues"
 DEBUG_VARIABLE = "ETCDUP_DEBUG"
@@ -22,21 +22,21 @@ class Interrupted(EtcdupError):
     exit_code = EXIT_INTERRUPTED
 
 
-def show_failure(error: BaseException, argv: list[str]) -> int:
-    """Print the error and its hint to stderr, and return the exit code."""
+def show_failure(error: BaseException, argv: list[str], file_option: str = "") -> int:
+    """Print the error and its hint to stderr, and return the exit code. Its commands get `file_option`."""
     error = _first_own_error(error)
     if is_debugging():
         print(to_terminal("".join(traceback.format_exception(error))), file=sys.stderr)
     text, code = _text_and_exit_code(error, argv)
     if text:
-        print(to_terminal(text), file=sys.stderr)
+        print(to_terminal(name_file(text, file_option)), file=sys.stderr)
     return code
 
 
 def error_text(error: BaseException) -> str:
     """Return the message of an error, without its detail and its hint."""
     error = _first_own_error(error)
-    return error.message if isinstance(error, EtcdupError) else _one_line(error)
+    return _with_host(error) if isinstance(error, EtcdupError) else _one_line(error)
 
 
 def is_debugging() -> bool:
@@ -60,7 +60,7 @@ def _text_and_exit_code(error: BaseException, argv: list[str]) -> tuple[str, int
         case Interrupted():
             return error.message, error.exit_code
         case EtcdupError():
-            return failure_text(error.message, error.detail, error.hint, paint), error.exit_code
+            return failure_text(_with_host(error), error.detail, error.hint, paint), error.exit_code
         case click.ClickException():
             return failure_text(_click_message(error), "", _usage_hint(error), paint), EXIT_USAGE
         case click.Abort():  # click has ended the line
@@ -72,6 +72,13 @@ def _text_and_exit_code(error: BaseException, argv: list[str]) -> tuple[str, int
         case OSError() if error.filename:
             return failure_text(f"{error.filename}: {error.strerror}", "", "", paint), EXIT_FAILED
     return failure_text(_one_line(error), "", _report_hint(argv), paint), EXIT_FAILED
+
+
+def _with_host(error: EtcdupError) -> str:
+    """Return the message, which names the host of a command or a write that failed."""
+    if isinstance(error, RemoteError) and error.host not in error.message:
+        return f"{error.host}: {error.message}"
+    return error.message
 
 
 def _first_own_error(error: BaseException) -> BaseException:

@@ -20,6 +20,8 @@ class Output:
     def __init__(self) -> None:
         self.verbose = False
         self.quiet = False
+        # How commands in texts name cluster.yaml: `-f FILE` if the operator did, otherwise empty.
+        self.file_option = ""
         self._log: int | None = None
 
     def open_log(self, path: Path, verb: str) -> None:

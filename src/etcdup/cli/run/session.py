@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from etcdup.cli.run.cluster_file import read_spec
+from etcdup.cli.run.cluster_file import path_from_here, read_spec
 from etcdup.cli.run.interrupts import run_interruptibly
 from etcdup.cli.run.terminal import Terminal
 from etcdup.core.certs.exports import ClientFiles
@@ -123,7 +123,9 @@ class Session:
         return self._read_passphrase if self.terminal.can_ask else None
 
     def _read_passphrase(self) -> str:
-        return self.terminal.read_secret(f"Passphrase of the CA in {self.spec.tls.dir}: ")
+        return self.terminal.read_secret(
+            f"Passphrase of the CA in {path_from_here(self.spec.tls.dir, self.folder)}: "
+        )
 
 
 def admin_client(session: Session, world: World) -> ClientFiles | None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import click
 
 from etcdup.cli.run.output import Output, command_text
-from etcdup.cli.views.text import Paint, shorten, to_terminal
+from etcdup.cli.views.text import Paint, name_file, shorten, to_terminal
 from etcdup.core.spec.visible import MESSAGE_LIMIT, visible
 
 # A shorter wait needs no notice.
@@ -61,6 +61,10 @@ class Terminal:
         sys.stdout.write(to_terminal(text))
         sys.stdout.flush()
 
+    def with_file(self, text: str) -> str:
+        """Return the text with `-f FILE` in its commands, if the operator typed it."""
+        return name_file(text, self.output.file_option)
+
     def draw_screen(self, text: str) -> None:
         """Write the text over the previous one, from the first line of the screen."""
         lines = to_terminal(text).replace("\n", f"{CLEAR_LINE}\n")
@@ -71,7 +75,7 @@ class Terminal:
         if self.output.quiet:
             return
         with self._hidden():
-            print(to_terminal(text), file=sys.stderr, flush=True)
+            print(to_terminal(self.with_file(text)), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         self.output.log("warning", "warning", message=text)
@@ -133,7 +137,7 @@ class Terminal:
             self._drop_typed_ahead()
             self.asking = True
             try:
-                return ask(to_terminal(prompt))
+                return ask(to_terminal(self.with_file(prompt)))
             finally:
                 self.asking = False
 

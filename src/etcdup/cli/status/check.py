@@ -22,7 +22,9 @@ def check_cluster(file: Path, *, as_json: bool, disk: bool) -> int:
     if as_json:
         text = json_text(check_json(session.spec, evidence, findings))
     else:
-        text = render_check(session.spec, evidence, findings, session.terminal.out)
+        text = session.terminal.with_file(
+            render_check(session.spec, evidence, findings, session.terminal.out)
+        )
     session.terminal.print_data(text)
     return EXIT_FAILED if worst_level(findings) == "wrong" else EXIT_DONE
 

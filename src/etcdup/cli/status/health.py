@@ -23,7 +23,7 @@ def show_health(file: Path, *, as_json: bool) -> int:
         differing = member_list_differences(spec, observed)
         terminal.print_data(json_text(health_json(results, verdict, differing, limits(spec, observed))))
     else:
-        terminal.print_data(render_health(results, terminal.out, verdict, terminal.width))
+        terminal.print_data(terminal.with_file(render_health(results, terminal.out, verdict, terminal.width)))
     return EXIT_DONE if health_of(results, verdict) == "healthy" else EXIT_FAILED
 
 

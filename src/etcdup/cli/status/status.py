@@ -66,4 +66,4 @@ async def _watch(session: Session, *, as_json: bool) -> None:
 def _status_text(session: Session, status: Status, *, as_json: bool, indent: int | None = 1) -> str:
     if as_json:
         return json_text(status_json(status), indent)
-    return render_status(status, session.terminal.out, session.terminal.width)
+    return session.terminal.with_file(render_status(status, session.terminal.out, session.terminal.width))

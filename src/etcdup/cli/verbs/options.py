@@ -1,6 +1,7 @@
 """Options that many verbs share."""
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,10 @@ def choose_file(context: click.Context, _: click.Parameter, value: Path | None) 
     outer = context.parent
     while value is None and outer is not None:
         value, outer = outer.params.get("file"), outer.parent
-    return value or Path(os.environ.get(FILE_VARIABLE) or "cluster.yaml")
+    default = Path(os.environ.get(FILE_VARIABLE) or "cluster.yaml")
+    if value is not None and value != default:
+        _output(context).file_option = f"-f {shlex.quote(str(value))}"
+    return value or default
 
 
 def file_option(decorated: Decorated) -> Decorated:

@@ -13,6 +13,10 @@ from etcdup.core.spec.visible import LINE_LIMIT, visible, visible_values
 _OWN = str(int.from_bytes(os.urandom(6)))
 _PAINTED = re.compile(rf"\x1b\[([0-9;]{{1,9}});{_OWN}m")
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+# A command of etcdup that uses cluster.yaml. The holder of a lock has typed another one: `etcdup apply` since TIME.
+_COMMAND = re.compile(
+    r"`etcdup (?!(?:demo|explain|help|schema)\b)(?![^`]*(?:-f |--help|--version))(?=[^`]*`(?! since\b))"
+)
 # A space at which `wrap` does not break a line: a command stays on one line and can be copied.
 _FIXED_SPACE = "\N{NO-BREAK SPACE}"
 
@@ -46,6 +50,11 @@ def to_terminal(text: str) -> str:
         f"\x1b[{part}m" if number % 2 else "\n".join(visible(line, LINE_LIMIT) for line in part.split("\n"))
         for number, part in enumerate(_PAINTED.split(text))
     )
+
+
+def name_file(text: str, option: str) -> str:
+    """Return the text with `option`, which is `-f FILE` or empty, in each command that uses cluster.yaml."""
+    return _COMMAND.sub(lambda found: f"{found[0]}{option} ", text) if option else text
 
 
 def json_text(facts: Mapping[str, Any], indent: int | None = 1) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from etcdup.core.adopt.member import DEFAULT_PEER_URL, Member, host_path, member_processes, parse_url
 from etcdup.core.adopt.model import HostProcesses, Inspected, Process
 from etcdup.core.adopt.settings import Settings, is_on, settings_of_process, urls_of
+from etcdup.core.audit.settings import PEER_CERTIFICATES
 from etcdup.core.certs.inventory import CertFacts
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.address import is_loopback
@@ -86,8 +87,7 @@ def _of_settings(name: str, settings: Settings, to_tls: bool) -> Iterator[Refuse
         yield Refused(one_line(message), _TO_TLS, name)
     elif is_on(settings, "peer-auto-tls"):
         message = f"{name}: members accept any certificate of each other (peer-auto-tls)"
-        hint = "give the members certificates of one CA, or restore a snapshot with `etcdup restore`"
-        yield Refused(message, hint, name)
+        yield Refused(message, PEER_CERTIFICATES, name)
     for flag, effect in (
         ("force-new-cluster", "its next start forms a cluster of its own"),
         ("unsafe-no-fsync", "a power failure loses writes that etcd has acknowledged"),

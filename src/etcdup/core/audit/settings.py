@@ -22,6 +22,11 @@ SECOND_PORT = (
     "change one member after the other to https by a second port: `From plain http to https` in "
     "docs/guides/adopt.md has the commands"
 )
+# A member with peer-trusted-ca-file rejects members with peer-auto-tls, so restarts in turn would lose the quorum.
+PEER_CERTIFICATES = (
+    "give each member a certificate of one CA, and restart all members in turn, twice: `From peer-auto-tls to a CA` in "
+    "docs/guides/adopt.md has the settings"
+)
 
 # Code, CIS control, flag that must be set, what it is, why it matters.
 _NEEDED = (
@@ -117,7 +122,7 @@ def _tls_findings(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
                 host,
                 f"etcd runs with {flag}.",
                 why,
-                f"{_FIRST}remove {flag} and {_ROLL}" if "tls" in flag else f"Remove {flag} and {_ROLL}",
+                _fix_of_set(flag),
                 (rule,),
                 cis,
                 code=code,
@@ -132,6 +137,13 @@ def _tls_findings(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
             (86,),
             code="strict-reconfig-check-off",
         )
+
+
+def _fix_of_set(flag: str) -> str:
+    """Return how to remove a flag that must not be set."""
+    if flag == "peer-auto-tls":
+        return as_sentence(PEER_CERTIFICATES)
+    return f"{_FIRST}remove {flag} and {_ROLL}" if "tls" in flag else f"Remove {flag} and {_ROLL}"
 
 
 def _listen_findings(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:

@@ -45,8 +45,9 @@ def _patroni(spec: Spec, files: ClientFiles, previous: Sequence[str]) -> str:
     there = _files_in("/etc/patroni/etcd")
     return f"""\
 # The section of Patroni for the cluster {spec.name}. It replaces any section `etcd:`.
-# etcd 3.6 and later need Patroni 4.1.5 or later: older releases do not recognise its errors. With the users of etcd
-# enabled (`auth`), 3.5 and 3.4 need Patroni 4.1.1 or later.
+# etcd 3.6 and later need Patroni 4.1.5 or later: older releases do not recognise its errors. etcd 3.4 and 3.5 need
+# Patroni 3.0 or later. With the users of etcd enabled (`auth`), they need 3.3 or later, and 3.4.42, 3.5.28 and later
+# patches need 4.1.1 or later.
 {previous_comment(previous)}{copy_comments(files, there, "every Patroni host", "postgres")}
 # Another Patroni cluster on the same host needs a directory of its own.
 # On Debian, paste the section into /etc/patroni/VERSION-CLUSTER.yml, not into dcs.yml: its tools cannot read paths.

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from etcdup.core.certs.ca_rotation import awaits_own_ca
-from etcdup.core.certs.required import desired_certs, why_crl_due
+from etcdup.core.certs.required import DesiredCert, desired_certs, why_crl_due
 from etcdup.core.certs.required import why_due as due_certificate
 from etcdup.core.host.clocks import BACKDATED, host_clocks, refuse_clocks
 from etcdup.core.observed.model import Observed
@@ -34,7 +34,7 @@ def certificate_steps(spec: Spec, observed: Observed, taken: Collection[str] = (
         wanted.role: reason
         for wanted in desired_certs(spec)
         if wanted.role.partition("/")[2] not in waiting
-        if (reason := due_certificate(wanted, pki.certs.get(wanted.role), pki.ca, observed.at))
+        if (reason := _why_due(wanted, observed))
     }
     if crl_reason := why_crl_due(pki, observed.at):
         why[CRL_ROLE] = crl_reason
@@ -43,6 +43,17 @@ def certificate_steps(spec: Spec, observed: Observed, taken: Collection[str] = (
     first = pki.ca is None
     reason = "the cluster has no CA yet" if first else "; ".join(by_reason(_named(why)))
     return [IssueCertificates(roles=tuple(why), makes_authority=first, reason=reason, rules=(18, 19, 20))]
+
+
+def _why_due(wanted: DesiredCert, observed: Observed) -> str | None:
+    """Return why this certificate must be issued, or None. Those of the member that it replaces are archived."""
+    pki, (kind, _, name) = observed.pki, wanted.role.partition("/")
+    of_host = [
+        role for role in pki.certs if role.partition("/")[2] == name and not role.startswith("client/")
+    ]
+    if kind != "admin" and not of_host and any(role.startswith(f"former/{name}/") for role in pki.former):
+        return "a new member gets certificates of its own"
+    return due_certificate(wanted, pki.certs.get(wanted.role), pki.ca, observed.at)
 
 
 def _named(why: Mapping[str, str]) -> dict[str, str]:

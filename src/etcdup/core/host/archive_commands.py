@@ -36,7 +36,7 @@ def archive_host_commands(suffix: str, seen: HostSeen, layout: Layout) -> Iterat
     yield RunCommand(("rm", "-f", layout.join, layout.fence_disabled), "archiving settings")
     yield from unlink_tools(layout)
     # Keys are not data: the PKI has those of its CA, and the operator has provided ones.
-    yield RunCommand(("rm", "-rf", "--", *_private_files(layout)), "deleting the private keys")
+    yield RunCommand(("rm", "-rf", "--", *private_files(layout)), "deleting the private keys")
     kept = f"{layout.etc}.{suffix}"
     yield RunCommand(("mkdir", "-p", kept), "archiving settings")
     for path in (layout.conf, layout.unit, layout.pki, layout.unproved):
@@ -47,7 +47,7 @@ def archive_host_commands(suffix: str, seen: HostSeen, layout: Layout) -> Iterat
     yield RunCommand(("sh", "-c", MOVE_IF_THERE, "move", layout.marker, kept), "archiving settings")
 
 
-def _private_files(layout: Layout) -> list[str]:
+def private_files(layout: Layout) -> list[str]:
     """Return the keys of a member, the copies of its previous ones, and a copy that is not complete."""
     keys = [*map(layout.key, MEMBER_CERTS)]
     kept = [f"{layout.unproved}/{name_of(layout.pki)}/{name_of(key)}" for key in keys]

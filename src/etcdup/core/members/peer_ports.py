@@ -16,12 +16,17 @@ _NAME_FAULTS = ("not known", "resol", "hostname")
 
 def changed_hosts(spec: Spec, observed: Observed) -> frozenset[str]:
     """Return the hosts that get a new member, or whose member gets another address."""
+    new = (name for name, seen in observed.reachable().items() if seen.marker is None)
+    return moved_hosts(spec, observed).union(new).intersection(host.name for host in spec.hosts)
+
+
+def moved_hosts(spec: Spec, observed: Observed) -> frozenset[str]:
+    """Return the hosts whose process has another address than cluster.yaml."""
     seen = observed.reachable()
     return frozenset(
         host.name
         for host in spec.hosts
-        if host.name in seen
-        and (seen[host.name].marker is None or is_at_previous_address(spec, host, seen[host.name]))
+        if host.name in seen and is_at_previous_address(spec, host, seen[host.name])
     )
 
 

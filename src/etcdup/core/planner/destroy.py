@@ -1,6 +1,7 @@
 """The plan of `destroy`: stop and disable etcd on all hosts and archive the data. Only private keys are deleted."""
 
 from etcdup.core.certs.generation import refuse_stale_pki
+from etcdup.core.host.archive_commands import private_files
 from etcdup.core.members.member_list import host_of
 from etcdup.core.members.ready_hosts import only_on_ready_hosts
 from etcdup.core.observed.directory import ASIDE_PREFIX
@@ -21,6 +22,7 @@ def plan_destroy(spec: Spec, observed: Observed, suffix: str) -> Plan | Refusal:
     assert suffix.startswith(ASIDE_PREFIX)
     steps: list[Step] = []
     notes: list[str] = []
+    keys: dict[tuple[str, ...], list[str]] = {}
     against: list[Refused] = []
     for name, seen in observed.hosts.items():
         if isinstance(seen, Unreachable):
@@ -28,8 +30,15 @@ def plan_destroy(spec: Spec, observed: Observed, suffix: str) -> Plan | Refusal:
         elif seen.is_marked(spec.name):
             steps.append(RetireMember(host=name, suffix=suffix, reason=_reason(seen), rules=(6,)))
             against += _refuse_data_elsewhere(seen)
+            private = private_files(layout_of(spec, host_of(spec, observed, name)))
+            keys.setdefault(tuple(path for path in private if path in seen.files), []).append(name)
         elif note := _why_left_alone(seen):
             notes.append(f"{name} is not changed: {note}")
+    notes += (
+        f"these private keys are deleted on {' and '.join(names)}: {', '.join(paths)}"
+        for paths, names in keys.items()
+        if paths
+    )
     against += refuse_stale_pki(spec, observed)
     if against:
         return Refusal(spec.name, tuple(against), tuple(notes))

@@ -67,7 +67,9 @@ SETTINGS_CODES = (
         "etcd makes its own peer certificate",
         "etcd runs with `peer-auto-tls`.",
         "No peer can verify such a certificate.",
-        _REMOVE,
+        "Give each member a certificate of one CA, and restart all members in turn, twice: `From peer-auto-tls to a "
+        "CA` in docs/guides/adopt.md has the settings. A member that requires certificates of the CA rejects the "
+        "others.",
         (21,),
         "2.6",
     ),

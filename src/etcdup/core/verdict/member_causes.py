@@ -11,6 +11,7 @@ from etcdup.core.host.outside_settings import drop_in_notes
 from etcdup.core.host.requirements import refuse_start_again
 from etcdup.core.members.bootstrap import CLOCK_LIMIT_S
 from etcdup.core.members.member_list import entry_of, member_list
+from etcdup.core.members.peer_ports import moved_hosts
 from etcdup.core.members.quorum import refuse_lost_data, refuse_unmounted
 from etcdup.core.observed.host import HostSeen
 from etcdup.core.observed.member import MemberSilent
@@ -99,16 +100,18 @@ def _causes_on(spec: Spec, observed: Observed, name: str, seen: HostSeen, *, for
             code="disk-full",
         )
     if isinstance(silent, MemberSilent):
-        yield _silent_cause(spec, name, seen, silent)
+        yield _silent_cause(spec, observed, name, seen, silent)
 
 
-def _silent_cause(spec: Spec, name: str, seen: HostSeen, silent: MemberSilent) -> Cause:
+def _silent_cause(spec: Spec, observed: Observed, name: str, seen: HostSeen, silent: MemberSilent) -> Cause:
     unit = seen.unit
     if seen.is_adopted and not (seen.is_taken and unit.is_running):
         return _silent(name, silent.why, _adopted_hint(name, seen), code="member-silent")
     prevented = refuse_start_again(spec, spec.host(name), seen) if unit.active != "active" else ()
     if prevented:
         return _prevented_cause(name, prevented, silent)
+    if unit.is_running and name in (moved := moved_hosts(spec, observed)):
+        return _moved_cause(name, moved)
     if unit.is_running:
         hint = silent.hint or (
             f"run `{_logs(name)}` to find the cause. If the log has no error, check that a firewall permits the client "
@@ -125,6 +128,18 @@ def _silent_cause(spec: Spec, name: str, seen: HostSeen, silent: MemberSilent) -
         "operator stopped it on purpose, for example with `etcdup restart --drain`"
     )
     return replace(_silent(name, silent.why, hint, code="etcd-stopped"), by_apply=True)
+
+
+def _moved_cause(name: str, moved: frozenset[str]) -> Cause:
+    """Return the cause of a member that still runs with the address that cluster.yaml had before an edit."""
+    hint = "run `etcdup apply`, which restarts the member with the new address"
+    if len(moved) > 1:
+        hint = (
+            "change one address at a time: in cluster.yaml, write all previous addresses back but one, and run `etcdup "
+            "apply`. Then change the next one"
+        )
+    what = "etcd runs with its previous address, not with that of cluster.yaml"
+    return replace(_silent(name, what, hint, code="member-silent"), by_apply=len(moved) == 1)
 
 
 def _silent(name: str, why: str, hint: str, *, code: str) -> Cause:

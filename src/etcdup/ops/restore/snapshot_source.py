@@ -143,6 +143,11 @@ def read_source(source: SnapshotSource, folder: Path) -> SnapshotFile:
 
 
 def _decrypt_if_needed(path: Path, identity: Identity | None, folder: Path) -> Path:
+    if not path.exists():
+        raise UsageError(
+            f"{path} is neither a file nor the name of a backup",
+            hint="run `etcdup backup list` to see the names of all backups, or pass the path of a snapshot file",
+        )
     if path.suffix != _AGE or not path.is_file():
         return path
     if identity is None:
