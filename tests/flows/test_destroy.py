@@ -16,6 +16,7 @@ from etcdup.ops.world.refusal import raise_refusal
 from etcdup.testing.network import FakeNetwork
 from tests.support.fake_world import TOKEN, RecordingReporter, machines_for, planner_of, spec_of, world_of
 from tests.support.kill_everywhere import kill_after, kill_points
+from tests.support.texts import Texts
 
 
 async def bring_up(spec: Spec, network: FakeNetwork, folder: Path, token: str = TOKEN) -> None:
@@ -147,14 +148,14 @@ async def test_hosts_of_another_cluster_are_not_changed_and_noted(tmp_path: Path
     assert contents(network) == before
 
 
-async def test_unreachable_hosts_are_noted_and_the_others_destroyed(tmp_path: Path) -> None:
+async def test_unreachable_hosts_are_noted_and_the_others_destroyed(texts: Texts, tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)
     network.machines["infra3"].reachable = False
     plan = await destroy(spec, network, tmp_path)
     assert len(plan.steps) == 2
-    assert plan.notes == ("infra3 cannot be reached and is not changed: infra3 cannot be reached",)
+    texts(plan.notes)
     assert network.machines["infra3"].process is not None
 
 

@@ -73,7 +73,7 @@ def _print_line(what: str) -> None:
 def _run_command(operator: Operator, *words: str, status: int | None = 0) -> None:
     """Run a command with its output on the screen. `status` is the required exit status; None allows any."""
     print(f"\n$ etcdup {' '.join(words)}", flush=True)
-    argv: list[str | Path] = [ETCDUP, "-f", operator.file, *words]
+    argv: list[str | Path] = [ETCDUP, *words]
     running = operator.lab.popen(
         argv, env=operator.env, cwd=operator.folder, stdout=sys.stdout, stderr=sys.stdout
     )

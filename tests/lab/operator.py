@@ -47,17 +47,17 @@ class Operator:
         self, *words: str, env: dict[str, str] | None = None, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run `etcdup WORDS`, and return its result for any exit code."""
-        argv: list[str | Path] = [ETCDUP, "-f", self.file, *words]
+        argv: list[str | Path] = [ETCDUP, *words]
         return self.lab.run(argv, env={**self.env, **(env or {})}, cwd=self.folder, stdin=stdin)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start `etcdup WORDS`, for tests that kill it."""
-        argv: list[str | Path] = [ETCDUP, "-f", self.file, *words]
+        argv: list[str | Path] = [ETCDUP, *words]
         return self.lab.popen(argv, env=self.env, cwd=self.folder)
 
     def on_terminal(self, *words: str) -> Callable[[int], subprocess.Popen[str]]:
         """Return the `start` argument of `run_interactively` (tests/support/keyboard.py) for `etcdup WORDS`."""
-        argv: list[str | Path] = [ETCDUP, "-f", self.file, *words]
+        argv: list[str | Path] = [ETCDUP, *words]
 
         def start(terminal: int) -> subprocess.Popen[str]:
             return self.lab.popen(

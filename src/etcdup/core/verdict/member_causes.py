@@ -135,8 +135,8 @@ def _moved_cause(name: str, moved: frozenset[str]) -> Cause:
     hint = "run `etcdup apply`, which restarts the member with the new address"
     if len(moved) > 1:
         hint = (
-            "change one address at a time: in cluster.yaml, write all previous addresses back but one, and run `etcdup "
-            "apply`. Then change the next one"
+            "change one address at a time: keep one new address in cluster.yaml, write the previous ones of the other "
+            "hosts back, and run `etcdup apply`. Then change the next one"
         )
     what = "etcd runs with its previous address, not with that of cluster.yaml"
     return replace(_silent(name, what, hint, code="member-silent"), by_apply=len(moved) == 1)
