@@ -16,7 +16,7 @@ from etcdup.ops.pki.requests import request_all, tls_section
 from tests.flows.random_sequences.faults import MACHINES
 from tests.flows.random_sequences.file import File
 from tests.flows.random_sequences.sequence import Sequence
-from tests.flows.random_sequences.verbs import Operator, Verb, apply_file
+from tests.flows.random_sequences.verbs import Operator, Verb, apply_file, destroy_cluster
 from tests.support.openssl import DATE, Ca, make_ca, make_cert, make_key
 
 PROVIDED = "tls: {mode: provided, ca: ca.pem, cert: etcd.pem, key: etcd-key.pem}\n"
@@ -53,7 +53,16 @@ class ProvidedSequence(Sequence):
             ("certs csr, and apply", self._use_requested, 3),
             ("certs own-ca, and apply", self._use_own_ca, 6),
         ]
+        weights = [
+            0 if verb is destroy_cluster and not self._names_all() else w
+            for (_, verb), w in zip(verbs, weights, strict=True)
+        ]
         return [*verbs, *((name, verb) for name, verb, _ in more)], [*weights, *(each for *_, each in more)]
+
+    def _names_all(self) -> bool:
+        """Return whether the file names all members: `destroy` stops no other one, and then no file leads to it."""
+        listed = {each.name for cluster in self.network.serving() for each in cluster.members.values()}
+        return listed <= {f"infra{number}" for number in self.file.hosts}
 
     def _files_of_hints(self) -> Iterator[File]:
         """An operator who has made a CA, and replaced the provided files since, finishes with the new CA."""

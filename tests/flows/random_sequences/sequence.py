@@ -250,6 +250,7 @@ class Sequence(SecondOperator):
     def _files_of_hints(self) -> Iterator[File]:
         """Yield the files that a careful operator tries: the hints say to write members, version or quota back."""
         names = {member.name for cluster in self.network.serving() for member in cluster.voters.values()}
+        names.discard("")  # a voter that has not started yet
         present = tuple(sorted(int(name.removeprefix("infra")) for name in names)) or self.file.hosts
         yield from (last := self.file, self.settled)
         for hosts, version in product((last.hosts, present), dict.fromkeys((self.settled.version, *MINORS))):
