@@ -42,6 +42,7 @@ def replace_member(file: Path, name: str, *, address: str | None, yes: bool, con
     run = ChangeRun(session, verb, resume=lambda done: _resume_hint(verb, edit, done))
 
     def choose(observed: Observed) -> Change:
+        session.require_formed(observed)
         return Change(
             _choose_planner(session, name, observed, moves=address is not None, confirmed=confirmed),
             None if yes else ask_to_apply(session),

@@ -27,6 +27,7 @@ def restart_members(file: Path, name: str | None, *, drain: bool, yes: bool, as_
 
 
 def _change(session: Session, names: list[str], first: Observed, *, yes: bool) -> Change:
+    session.require_formed(first)
     spec, token, before = session.spec, session.generate_token(), observe_starts(names, first)
 
     def planner(observed: Observed) -> Plan | Refusal:
@@ -45,7 +46,7 @@ async def _drain(run: ChangeRun, name: str, *, yes: bool) -> None:
 
     question = YesNo(f"etcd on {name} stays stopped until you start it, or until the host boots. Stop it?")
     async with session.world() as world:
-        observed = await session.observe(world)
+        observed = session.require_formed(await session.observe(world))
         plan = make_plan(run, planner, observed)
         if not plan.is_empty:
             change = Change(planner, None if yes else question, prove=False)

@@ -132,7 +132,7 @@ def fingerprint_text(key: BackupKey | None) -> str:
 
 async def _take(session: Session, destinations: Destinations, *, with_pki: bool) -> TakenBackup:
     async with session.world() as world:
-        observed = await session.observe(world)
+        observed = session.require_formed(await session.observe(world))
         if under_way := refuse_unfinished_restore(session.spec, observed):
             raise_refusal(Refusal(session.spec.name, under_way))
         key = await _signing_key(session, destinations, observed)

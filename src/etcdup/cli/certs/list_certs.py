@@ -29,7 +29,7 @@ def list_certificates(file: Path, *, days: int | None, as_json: bool) -> int:
 
 async def _inspect(session: Session, days: int | None) -> tuple[Observed, Inventory]:
     async with session.world() as world:
-        observed = await session.observe(world)
+        observed = session.require_formed(await session.observe(world))
         async with session.terminal.wait_notice("doing TLS handshakes"):
             client = admin_client(session, world)
             copies, links = await asyncio.gather(

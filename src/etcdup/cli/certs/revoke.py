@@ -24,7 +24,7 @@ def revoke_certificates(file: Path, name: str, *, yes: bool, as_json: bool) -> i
 
 async def _revoke(run: ChangeRun, name: str, *, yes: bool, as_json: bool) -> None:
     async with run.session.world() as world:
-        observed = await run.session.observe(world)
+        observed = run.session.require_formed(await run.session.observe(world))
         require_take_over(run, observed)
         issued = {**world.pki.archived_certs(), **observed.pki.certs}
         chosen = certs_to_revoke(name, issued, observed.at)

@@ -50,7 +50,7 @@ async def _defragment(run: ChangeRun, names: tuple[str, ...], over: int, *, ever
     session, spec = run.session, run.session.spec
     async with session.world() as world:
         world.reads_activity = True
-        first = await session.observe(world)
+        first = session.require_formed(await session.observe(world))
         chosen = names or members_due(spec, first, over)
 
         def planner(observed: Observed) -> Plan | Refusal:
@@ -68,7 +68,8 @@ async def _defragment_offline(
     session, token = run.session, run.session.generate_token()
     async with session.world() as world:
         world.reads_activity = True
-        first = await session.resolve_binaries(world, await session.observe_with_lock(world))
+        first = session.require_formed(await session.observe_with_lock(world))
+        first = await session.resolve_binaries(world, first)
 
         def planner(observed: Observed) -> Plan | Refusal:
             return plan_offline_defrag(session.spec, observed, token, names, over, every=every)

@@ -62,7 +62,7 @@ async def _fix(run: ChangeRun, keep_s: int | None, *, yes: bool) -> None:
     session, spec = run.session, run.session.spec
     async with session.world() as world:
         world.reads_activity = True
-        first = await session.observe(world)
+        first = session.require_formed(await session.observe(world))
         # A snapshot of a cluster that cannot be repaired now would be of no use.
         if reasons := refuse_any_defrag(spec, first):
             raise_refusal(Refusal(spec.name, reasons))

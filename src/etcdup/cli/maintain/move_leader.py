@@ -21,7 +21,7 @@ async def _move(run: ChangeRun, name: str | None, *, yes: bool) -> None:
     session, spec = run.session, run.session.spec
     async with session.world() as world:
         world.reads_activity = True
-        first = await session.observe(world)
+        first = session.require_formed(await session.observe(world))
         # Chosen once: after the transfer, the former leader is a follower.
         target = name or best_follower(first)
 

@@ -33,7 +33,7 @@ async def _repair(run: ChangeRun, name: str, *, yes: bool) -> None:
     session = run.session
     async with session.world() as world:
         world.repaired = name
-        first = await session.observe_with_lock(world)
+        first = session.require_formed(await session.observe_with_lock(world))
         require_take_over(run, first)
         async with session.terminal.wait_notice("each member computes its hash, one after the other"):
             found, hashes = await examine(world, first, name)

@@ -100,7 +100,7 @@ async def _live(session: Session) -> AsyncIterator[_Source]:
     terminal = session.terminal
     with scratch_folder("live") as folder:
         async with session.world() as world:
-            observed = await session.observe(world)
+            observed = session.require_formed(await session.observe(world))
             async with terminal.wait_notice("taking a snapshot"):
                 member, path = await snapshot_follower(world, observed, folder, terminal.report)
         with open_database(path) as bolt:

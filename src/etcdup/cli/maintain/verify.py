@@ -32,7 +32,7 @@ def verify_members(file: Path, *, as_json: bool) -> int:
 async def _read(session: Session) -> tuple[Observed, tuple[MemberHash, ...]]:
     """Return the observation, and the hash of each member, or why it has none."""
     async with session.world() as world:
-        observed = await session.observe(world)
+        observed = session.require_formed(await session.observe(world))
         async with session.terminal.wait_notice("each member computes its hash, one after the other"):
             return observed, (*await read_hashes(world, observed), *_silent(observed))
 

@@ -67,7 +67,7 @@ async def _recover(run: ChangeRun, fenced: Set[str], *, sure: bool, copies: bool
     """Try the repair that loses no data first (rule 68)."""
     session = run.session
     async with session.world() as world:
-        observed = await session.observe(world)
+        observed = session.require_formed(await session.observe(world))
         require_take_over(run, observed)
         if unknown := sorted(fenced - observed.hosts.keys()):
             raise UsageError(f"--fenced: cluster {world.spec.name} has no member {', '.join(unknown)}")

@@ -37,7 +37,7 @@ def undo_restore(file: Path, name: str | None, *, keep_leases: bool = False, as_
 async def _undo(run: ChangeRun, *, sure: bool, keep_leases: bool) -> None:
     session = run.session
     async with session.world() as world:
-        observed = await session.observe(world)
+        observed = session.require_formed(await session.observe(world))
         if is_undone_by_restore(session.spec, observed):
             await _undo_by_restore(run, world, observed, sure=sure, keep_leases=keep_leases)
         else:

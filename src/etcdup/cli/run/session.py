@@ -88,6 +88,15 @@ class Session:
         )
         return replace(observed, lock_holder=lock_holder)
 
+    def require_formed(self, observed: Observed) -> Observed:
+        """Return the observation. Raise RefusedError if no host has a member yet."""
+        from etcdup.core.verdict.formation import refuse_not_formed
+        from etcdup.ops.world.refusal import raise_refusal
+
+        if reasons := refuse_not_formed(self.spec, observed):
+            raise_refusal(Refusal(self.spec.name, reasons))
+        return observed
+
     async def resolve_binaries(self, world: World, observed: Observed) -> Observed:
         """Return the observation with the source of each version that a host needs."""
         async with self.terminal.wait_notice(f"finding etcd {self.spec.version}"):

@@ -26,6 +26,7 @@ from etcdup.core.restore.unfinished import refuse_unfinished_restore
 from etcdup.core.spec.model import Spec
 from etcdup.core.verdict.cause import Cause, causes_of
 from etcdup.core.verdict.changed_file import file_causes
+from etcdup.core.verdict.formation import formation_causes
 from etcdup.core.verdict.member_causes import (
     answer_causes,
     certificate_causes,
@@ -36,7 +37,6 @@ from etcdup.core.verdict.quorum_state import QuorumState, quorum_state
 from etcdup.core.verdict.unreachable import unreachable_causes
 from etcdup.core.verdict.work import (
     differing_files,
-    formation_causes,
     lock_causes,
     waiting_causes,
     work_causes,

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from etcdup.core.certs.ca_rotation import hosts_dropping_old_ca, hosts_without_new_ca, rotation_stage
 from etcdup.core.host.drift import file_changes, restart_reasons
 from etcdup.core.host.files import desired_files
-from etcdup.core.members.bootstrap import ClusterPhase
 from etcdup.core.members.member_list import member_list_differences, name_of, stray_members
 from etcdup.core.observed.host import HostSeen
 from etcdup.core.observed.model import Observed
@@ -23,33 +22,6 @@ _TRUST_HINT = (
     "run `etcdup apply`, which restarts one member after the other, so that all trust both CAs. Then `etcdup certs "
     "rotate-ca` continues the rotation"
 )
-
-
-def formation_causes(spec: Spec, observed: Observed, phase: ClusterPhase) -> Iterator[Cause]:
-    """Yield the cause of a cluster that does not exist yet, or that has lost its hosts."""
-    names = tuple(host.name for host in spec.hosts)
-    what = "the cluster is not formed yet: no host has a member of it"
-    hint = "run `etcdup apply`, which forms it"
-    if phase.name == "forming":
-        what = "an earlier `etcdup apply` did not finish: the cluster is not formed yet"
-        hint = "run `etcdup apply`, which resumes"
-    elif spec.tls.mode == "managed" and (
-        certified := [name for name in names if f"server/{name}" in observed.pki.certs]
-    ):
-        yield Cause(
-            what,
-            "if this cluster had data, run `etcdup restore latest`, which needs a backup. Only for a new cluster, run "
-            "`etcdup apply`, which forms it without data",
-            names,
-            (
-                f"{spec.tls.dir} has certificates of {named(certified)}, so the cluster may have existed before",
-            ),
-            level="unfinished",
-            rules=(6,),
-            code="cluster-not-formed",
-        )
-        return
-    yield Cause(what, hint, names, level="unfinished", rules=(6,), by_apply=True, code="cluster-not-formed")
 
 
 def waiting_causes(observed: Observed) -> Iterator[Cause]:

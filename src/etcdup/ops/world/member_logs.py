@@ -64,7 +64,9 @@ class LogReader:
         host, layout = self._world.hosts[name], layout_of(self._world.spec, self._world.spec.host(name))
         count = _MOST_NEW if name in self._last else self._count
         if layout.supervisor == "process":
-            tail = await host.run(("tail", "-n", str(count), layout.log))
+            # A member that never started has no file.
+            script = 'test ! -e "$2" || exec tail -n "$1" -- "$2"'
+            tail = await host.run(("sh", "-c", script, "sh", str(count), layout.log))
             part = parse_file(name, tail.check().stdout)
             return part if self._since_s is None else lines_since(part, self._since_s)
         argv = journal_argv(count, self._since_s, self._cursors.get(name, ""))
