@@ -6,7 +6,7 @@ Exit codes: 0: all targets are met. 1: a target is not met. 2: the bench could n
 import argparse
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import median
 
@@ -242,7 +242,17 @@ def _add_maintenance(runs: int, version: str, works: list[Work], verdicts: list[
         Verdict(f"{COMPACT}: etcdup, memory", _peak_mib(compact), 256, "MiB"),
         Verdict(f"{REWIND}: etcdup, memory", _peak_mib(rewind), 256, "MiB"),
         ratio(works[-1], Etcdup.name, ETCDCTL_DEFRAG, 1.5),
+        _blocking(measured.interruptions),
     ]
+
+
+def _blocking(seen: Mapping[str, Sequence[Interruption]]) -> Verdict:
+    """Return how long a defragmentation blocks a member, in relation to etcdctl. A median over the rounds."""
+    gaps = {who: median(each.up_gap_s for each in rounds) for who, rounds in seen.items()}
+    shown = ", ".join(f"{who} {gap:.2f} s" for who, gap in gaps.items())
+    return Verdict(
+        f"{DEFRAG}: longest wait of a writer, {shown}", gaps[Etcdup.name] / gaps[ETCDCTL_DEFRAG], 1.25, "x"
+    )
 
 
 def _peak_mib(work: Work) -> float:

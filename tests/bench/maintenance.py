@@ -1,4 +1,4 @@
-"""1 GiB of data: what uses the space, a compacted file, an old revision, and a defragmentation."""
+"""1 GiB of data: what uses the space, a compacted file, an old revision, and a defragmentation under writers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -6,8 +6,11 @@ from dataclasses import dataclass, field, replace
 from tests.bench.backups import CLUSTER, fill
 from tests.bench.contenders import Etcdup
 from tests.bench.course import inspect, run_timed, start_line
+from tests.bench.interruption import Downtime, Interruption, measure_interruption
 from tests.bench.provisions import etcdup_program
+from tests.bench.rolls import writers_on
 from tests.bench.stopwatch import Job, Timing
+from tests.bench.writers import read_report
 from tests.lab import Lab
 from tests.support.etcd_binaries import etcd_binaries
 
@@ -20,11 +23,12 @@ Report = Callable[[str], None]
 
 @dataclass
 class Measured:
-    """Timings, and the size of the compacted file in bytes."""
+    """Timings, the size of the compacted file in bytes, and what writers noticed of the defragmentations."""
 
     space: list[Timing] = field(default_factory=list)
     compactions: list[Timing] = field(default_factory=list)
     defragmentations: dict[str, list[Timing]] = field(default_factory=dict)
+    interruptions: dict[str, list[Interruption]] = field(default_factory=dict)
     restores: list[Timing] = field(default_factory=list)
     written_bytes: int = 0
 
@@ -38,7 +42,7 @@ def measure_maintenance(lab: Lab, version: str, runs: int, report: Report) -> Me
         _back_up(lab, job)
         for number in range(1, runs + 1):
             _measure_files(lab, job, measured)
-            _measure_defragmentations(lab, job, version, measured)
+            _measure_defragmentations(lab, job, version, measured, number)
             report(f"round {number} of the maintenance is over")
         backup = next((job.folder / "store").glob(f"{CLUSTER}-*.json")).stem
         restore = _etcdup(job, "restore", backup, "--revision", OLD_REVISION, "--yes-restore", CLUSTER)
@@ -62,8 +66,8 @@ def _measure_files(lab: Lab, job: Job, measured: Measured) -> None:
     compacted.unlink()
 
 
-def _measure_defragmentations(lab: Lab, job: Job, version: str, measured: Measured) -> None:
-    """Defragment all members. etcdup also proves each member, and compares the sizes."""
+def _measure_defragmentations(lab: Lab, job: Job, version: str, measured: Measured, number: int) -> None:
+    """Defragment all members under writers. etcdup also proves each member, and compares the sizes."""
     pki = job.folder / "pki"
     argv = (
         etcd_binaries(version) / "etcdctl", "defrag", "--command-timeout=120s",
@@ -75,8 +79,14 @@ def _measure_defragmentations(lab: Lab, job: Job, version: str, measured: Measur
         ETCDCTL: replace(job, argv=argv),
         Etcdup.name: _etcdup(job, "maintain", "defrag", "--all", "--yes"),
     }
-    for who, defragmentation in contenders.items():
-        measured.defragmentations.setdefault(who, []).append(run_timed(lab, defragmentation))
+    # The first defragmentation of a round may find more to do, so they take turns.
+    for who, defragmentation in list(contenders.items())[:: 1 if number % 2 else -1]:
+        with writers_on(lab, job.folder, f"bench/{number}/{who}") as written:
+            measured.defragmentations.setdefault(who, []).append(run_timed(lab, defragmentation))
+        # No member stops, so each gap is the time that a member was blocked.
+        none = {machine.name: Downtime(0, 0) for machine in lab}
+        seen = measure_interruption(read_report(written), none)
+        measured.interruptions.setdefault(who, []).append(seen)
 
 
 def _etcdup(job: Job, *words: str) -> Job:
