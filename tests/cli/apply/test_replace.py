@@ -44,8 +44,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             2,
             "`listen_address: 127.77.251.2` of infra2 may belong to",
         ),
-        (["infra1"], 4, "no member answers, so no new member can be added"),
-        (["infra1", "--address", "127.77.251.9", "--yes"], 4, "no member answers"),
+        (["infra1"], 4, "the cluster is not formed yet"),
+        (["infra1", "--address", "127.77.251.9", "--yes"], 4, "the cluster is not formed yet"),
     ],
 )
 def test_a_refused_replacement_changes_nothing(

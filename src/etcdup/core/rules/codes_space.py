@@ -32,7 +32,7 @@ SPACE_CODES = (
     ),
     Code(
         "database-fragmented-again",
-        "The database file grows again after each defragmentation",
+        "The database grows again after defragmentation",
         "More than 200 MiB and more than 40 % of the database file are free pages, although the member was "
         "defragmented at least once a day since its start.",
         "From 3.5 on, etcd uses by default a list of free pages (`map`) that does not use the first free pages of the "
