@@ -151,6 +151,12 @@ def test_a_learner_must_be_a_voter_first() -> None:
         assert isinstance(found, tuple), name
 
 
+def test_a_learner_can_be_removed_during_the_alarm(texts: Texts) -> None:
+    """`apply` is refused then, so a hint with it would lead back to this verb."""
+    observed = with_alarm(observed_of("HHHHL", FIVE), "CORRUPT")
+    texts(decide_repair(FIVE, "infra3", observed, Evidence(hashes("AABA?"))))
+
+
 def test_each_refusal_has_a_command() -> None:
     for values in ("AAB", "ABC", "A?A", "AA?", "A+A", "AA+"):
         found = decide_repair(THREE, "infra2", observed_of("HHH"), Evidence(hashes(values)))

@@ -10,6 +10,7 @@ from etcdup.core.certs.renewal import certs_to_renew, plan_renewal
 from etcdup.core.certs.revocation import certs_to_revoke, plan_revocation
 from etcdup.core.maintain.defrag import plan_defrag
 from etcdup.core.maintain.leadership import best_follower, plan_move_leader
+from etcdup.core.members.member_list import member_list
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.planner.archives import plan_delete_archives
@@ -26,6 +27,7 @@ from etcdup.core.spec.model import Spec
 from etcdup.core.verdict.verdict import judge
 from etcdup.errors import RefusedError
 from etcdup.ops.apply.apply import apply, apply_without_proof
+from etcdup.ops.members.members import connect_healthy_member
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import raise_refusal
@@ -224,6 +226,20 @@ def repair_member(name: str) -> Verb:
         await repair(operator.spec, operator.network, operator.folder, name)
 
     return run
+
+
+async def remove_learners(operator: Operator) -> None:
+    """Run the commands of the hint of `maintain repair`: `etcdup ctl -- member remove ID`."""
+    world = operator.world()
+    observed = await observe(world)
+    client = await connect_healthy_member(world, observed, "")
+    operator.network.changes_need_lock = False  # etcdctl knows no lock
+    try:
+        for each in member_list(observed):
+            if each.is_learner:
+                await client.remove(each.member_id, timeout_s=5.0)
+    finally:
+        operator.network.changes_need_lock = True
 
 
 async def restore_backup(operator: Operator) -> None:

@@ -173,14 +173,20 @@ def _refuse_now(name: str, member_id: int, observed: Observed) -> tuple[Refused,
 
 
 def _waiting_members(observed: Observed) -> Refused | None:
-    waiting = [name_of(each) for each in member_list(observed) if each.is_learner or not each.name]
+    waiting = [each for each in member_list(observed) if each.is_learner or not each.name]
     if not waiting:
         return None
+    hint = "run `etcdup apply` until all members are voters, then run the same command again"
+    if is_corrupt(observed):
+        # `apply` is refused under the alarm. A learner has no vote, and no other member has its data from it.
+        removals = " and ".join(f"`etcdup ctl -- member remove {each.member_id:x}`" for each in waiting)
+        hint = f"run {removals}, which etcd permits under the alarm CORRUPT. Then run the same command again"
+    named = ", ".join(map(name_of, waiting))
     return Refused(
-        f"{', '.join(waiting)} {'is not a voter' if len(waiting) == 1 else 'are not voters'} yet, and members join one "
-        "after the other",
-        hint="run `etcdup apply` until all members are voters, then run the same command again",
-        host=waiting[0],
+        f"{named} {'is not a voter' if len(waiting) == 1 else 'are not voters'} yet, and members join one after the "
+        "other",
+        hint=hint,
+        host=name_of(waiting[0]),
         rules=(25, 28),
     )
 
