@@ -33,7 +33,7 @@ from tests.flows.random_sequences.verbs import (
     move_leader,
     read_status,
     recover_without,
-    remove_learners,
+    remove_named,
     renew_certs,
     repair_member,
     replace_member,
@@ -286,7 +286,7 @@ class Sequence(SecondOperator):
         wrong = any(cluster.hashes.keys() & cluster.members.keys() for cluster in self.network.serving())
         if wrong or any(alarm.startswith("CORRUPT") for alarm in alarms):
             verbs.append((f"maintain repair {self.spoiled}", repair_member(self.spoiled)))
-            verbs.append(("ctl member remove", remove_learners))
+            verbs.append(("ctl member remove", remove_named))
         if alarms:
             verbs.append(("maintain fix-space", fix_space))
         return [*verbs, ("recover", recover_without(()))]

@@ -11,6 +11,7 @@ from etcdup.core.certs.revocation import certs_to_revoke, plan_revocation
 from etcdup.core.maintain.defrag import plan_defrag
 from etcdup.core.maintain.leadership import best_follower, plan_move_leader
 from etcdup.core.members.member_list import member_list
+from etcdup.core.members.quorum import voter_count
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.planner.archives import plan_delete_archives
@@ -228,15 +229,20 @@ def repair_member(name: str) -> Verb:
     return run
 
 
-async def remove_learners(operator: Operator) -> None:
-    """Run the commands of the hint of `maintain repair`: `etcdup ctl -- member remove ID`."""
+async def remove_named(operator: Operator) -> None:
+    """Run the commands of the hints of `maintain repair`: `etcdup ctl -- member remove ID`.
+
+    They name learners, and members of an even number that are not in cluster.yaml.
+    """
     world = operator.world()
     observed = await observe(world)
     client = await connect_healthy_member(world, observed, "")
     operator.network.changes_need_lock = False  # etcdctl knows no lock
     try:
+        names = {host.name for host in operator.spec.hosts}
+        is_even = voter_count(observed) >= 4 and voter_count(observed) % 2 == 0
         for each in member_list(observed):
-            if each.is_learner:
+            if each.is_learner or (is_even and each.name not in names):
                 await client.remove(each.member_id, timeout_s=5.0)
     finally:
         operator.network.changes_need_lock = True

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Literal
 
 from etcdup.core.members.limits import is_corrupt, refuse_disarm_corrupt
-from etcdup.core.members.member_list import member_list, name_of
+from etcdup.core.members.member_list import entry_of, member_list, name_of
 from etcdup.core.members.quorum import healthy, quorum_of, unhealthy, voter_count
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.certificate_steps import IssueCertificates
@@ -65,7 +65,9 @@ def decide_repair(
     if name in same_data(observed, evidence.hashes):
         return Repair("disarm", name)
     fault = fault_of(name, observed, evidence)
-    return (fault,) if isinstance(fault, Refused) else Repair("replace", name, found, fault)
+    if isinstance(fault, Refused):
+        return (fault,)
+    return _refuse_leaving(spec, name, observed) or Repair("replace", name, found, fault)
 
 
 def plan_repair(spec: Spec, repair: Repair, observed: Observed, token: str) -> Plan | Refusal:
@@ -135,6 +137,26 @@ def refuse_other_changes(answer: Plan, name: str) -> tuple[Refused, ...]:
             f"cluster.yaml also adds or removes {other}, and only the data of {name} is repaired",
             hint=f"write the present members into cluster.yaml, run `etcdup maintain repair {name}`, then change them",
             host=other,
+            rules=(34,),
+        ),
+    )
+
+
+def _refuse_leaving(spec: Spec, name: str, observed: Observed) -> tuple[Refused, ...]:
+    """Refuse while a voter leaves an even number of voters: the alarm forbids that, and no cluster.yaml has them all.
+
+    All voters but this one have the same data, and from four voters on they are still a majority without another one.
+    """
+    known = {entry.member_id for host in spec.hosts if (entry := entry_of(spec, host, member_list(observed)))}
+    leaving = next((each for each in member_list(observed) if each.member_id not in known), None)
+    if leaving is None or not is_corrupt(observed) or voter_count(observed) % 2 or voter_count(observed) < 4:
+        return ()
+    return (
+        Refused(
+            f"{name_of(leaving)} is a member and not in cluster.yaml, and only the data of {name} is repaired",
+            hint=f"run `etcdup ctl -- member remove {leaving.member_id:x}`, which etcd permits under the alarm "
+            "CORRUPT. Then run the same command again",
+            host=name_of(leaving),
             rules=(34,),
         ),
     )
