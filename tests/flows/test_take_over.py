@@ -243,6 +243,18 @@ async def test_http_for_clients_ends_only_after_a_confirmation(start: Start, tex
     assert isinstance(plan_take_over(SPEC, observed, ALL, foreign, consumers_have_tls=True), Plan)
 
 
+async def test_another_peer_port_than_in_the_member_list_is_refused(texts: Texts, start: Start) -> None:
+    """A take-over does not change the member list: two members that were taken over would not reach each other."""
+    network, folder = start.parts
+    spec = spec_of(3, "etcd: {peer_port: 2390}\n")
+    with pytest.raises(RefusedError) as caught:
+        await take_over(spec, network, folder)
+    texts(caught.value)
+    assert network.commands == []
+    await take_over(SPEC, network, folder)
+    await assert_managed(network, folder)
+
+
 async def test_a_begun_take_over_of_a_static_pod_needs_no_consent_again(start: Start) -> None:
     network, folder = start.parts
     run_in_static_pods(network)

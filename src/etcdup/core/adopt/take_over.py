@@ -13,7 +13,7 @@ from etcdup.core.adopt.switch_state import SWITCH_FOLDER
 from etcdup.core.certs.ca_rotation import refuse_own_ca_of_waiting
 from etcdup.core.certs.issue import certificate_steps
 from etcdup.core.maintain.leadership import leader_name
-from etcdup.core.members.member_list import entry_of, member_list
+from etcdup.core.members.member_list import entry_of, member_list, peer_url_difference
 from etcdup.core.members.quorum import refuse_corrupt_alarm, refuse_restart, unhealthy
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.observed.host import Unreachable
@@ -142,11 +142,24 @@ def _refuse(spec: Spec, observed: Observed, waiting: Sequence[str], foreign: For
         message = f"{', '.join(ill)}: not healthy. A take-over begins only while all members are healthy"
         yield Refused(message, "run `etcdup status` to see the fault of each member", ill[0], (34, 38))
     yield from refuse_corrupt_alarm(observed)
+    yield from _refuse_other_peer_urls(spec, observed, waiting)
     for name in waiting:
         member = observed.answering().get(name)
         if member is not None and member.version != spec.version:
             message = f"{name} runs etcd {member.version}, and cluster.yaml has {spec.version}"
             yield Refused(message, "write the version that runs: a take-over never changes it", name)
+
+
+def _refuse_other_peer_urls(spec: Spec, observed: Observed, waiting: Sequence[str]) -> Iterator[Refused]:
+    """Refuse another peer URL than that of the member list. The other members would not reach the new process."""
+    for name in waiting:
+        entry = entry_of(spec, spec.host(name), member_list(observed))
+        if entry is not None and spec.peer_url(spec.host(name)) not in entry.peer_urls:
+            hint = (
+                "write the address and the port of the member list into cluster.yaml: a take-over never changes them. "
+                "When all hosts are taken over, change them with `etcdup apply`"
+            )
+            yield Refused(peer_url_difference(spec, spec.host(name), entry), hint, name, (19, 36))
 
 
 def _refuse_static_pods(waiting: Sequence[str], foreign: Foreign) -> Iterator[Refused]:
