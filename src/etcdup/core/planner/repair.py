@@ -13,6 +13,7 @@ from typing import Literal
 from etcdup.core.members.limits import is_corrupt, refuse_disarm_corrupt
 from etcdup.core.members.member_list import entry_of, member_list, name_of
 from etcdup.core.members.quorum import healthy, quorum_of, unhealthy, voter_count
+from etcdup.core.observed.member import ListedMember
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.certificate_steps import IssueCertificates
 from etcdup.core.plan.database_steps import DisarmCorruptAlarm
@@ -143,9 +144,10 @@ def refuse_other_changes(answer: Plan, name: str) -> tuple[Refused, ...]:
 
 
 def _refuse_leaving(spec: Spec, name: str, observed: Observed) -> tuple[Refused, ...]:
-    """Refuse while a voter leaves an even number of voters: the alarm forbids that, and no cluster.yaml has them all.
+    """Refuse if a voter that is not in cluster.yaml makes the number of voters even.
 
-    All voters but this one have the same data, and from four voters on they are still a majority without another one.
+    The alarm forbids `apply` to remove it, and no cluster.yaml can name all of them. All voters but the repaired one
+    have the same data. From four voters on, they are a majority also without the one that is removed.
     """
     known = {entry.member_id for host in spec.hosts if (entry := entry_of(spec, host, member_list(observed)))}
     leaving = next((each for each in member_list(observed) if each.member_id not in known), None)
@@ -154,12 +156,16 @@ def _refuse_leaving(spec: Spec, name: str, observed: Observed) -> tuple[Refused,
     return (
         Refused(
             f"{name_of(leaving)} is a member and not in cluster.yaml, and only the data of {name} is repaired",
-            hint=f"run `etcdup ctl -- member remove {leaving.member_id:x}`, which etcd permits under the alarm "
-            "CORRUPT. Then run the same command again",
+            hint=_removal_hint(leaving),
             host=name_of(leaving),
             rules=(34,),
         ),
     )
+
+
+def _removal_hint(*members: ListedMember) -> str:
+    removals = " and ".join(f"`etcdup ctl -- member remove {each.member_id:x}`" for each in members)
+    return f"run {removals}, which etcd permits under the alarm CORRUPT. Then run the same command again"
 
 
 def _with_disarm(steps: tuple[Step, ...], repair: Repair, observed: Observed) -> Iterator[Step]:
@@ -200,9 +206,8 @@ def _waiting_members(observed: Observed) -> Refused | None:
         return None
     hint = "run `etcdup apply` until all members are voters, then run the same command again"
     if is_corrupt(observed):
-        # `apply` is refused under the alarm. A learner has no vote, and no other member has its data from it.
-        removals = " and ".join(f"`etcdup ctl -- member remove {each.member_id:x}`" for each in waiting)
-        hint = f"run {removals}, which etcd permits under the alarm CORRUPT. Then run the same command again"
+        # The alarm forbids `apply`. A learner has no vote, and a voter that never started has no data.
+        hint = _removal_hint(*waiting)
     named = ", ".join(map(name_of, waiting))
     return Refused(
         f"{named} {'is not a voter' if len(waiting) == 1 else 'are not voters'} yet, and members join one after the "
